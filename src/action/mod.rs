@@ -1,0 +1,62 @@
+//! Performs actions: the only place that starts processes or talks to targets.
+//!
+//! An action gets a context and returns an [`Outcome`]; it cannot write history. Judging what it
+//! found (`expect`, `exit`, `warn`) is the core's.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::id::RunId;
+use crate::outcome::Outcome;
+
+/// What one attempt needs to know beyond its rendered parameters.
+#[derive(Clone, Debug)]
+pub struct Cx {
+    /// Whose attempt it is: goes into the environment marker and names the cgroup.
+    pub run: RunId,
+    /// The step's id (with the item where it fans out).
+    pub step: String,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// When the attempt is ended; `None`: never.
+    pub deadline: Option<Instant>,
+    /// For reaching an endpoint.
+    pub connect_timeout: Duration,
+    /// Told when the attempt must end.
+    pub cancel: watch::Receiver<Cancel>,
+    /// A folder of this run, 0700, made before the first attempt and removed at the run's end:
+    /// temporary files, spilled output, the list of processes that a next owner must end.
+    pub scratch: PathBuf,
+    /// What people watch meanwhile.
+    pub live: Arc<Live>,
+}
+
+/// How urgently an attempt must end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cancel {
+    /// Not at all.
+    #[default]
+    No,
+    /// TERM, grace, KILL.
+    InOrder,
+    /// KILL.
+    AtOnce,
+}
+
+/// What a running attempt printed last: lossy, for people.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// The last line of either stream so far, raw, at most 400 bytes.
+    pub last_line: Mutex<Vec<u8>>,
+}
+
+/// Performs one attempt of a rendered action on this host.
+///
+/// Never panics on what it finds; ends by `cx.deadline` and `cx.cancel`, and leaves no process
+/// behind that it can end.
+pub async fn perform(_action: &crate::runbook::params::Resolved, _cx: &Cx) -> Outcome {
+    unimplemented!()
+}

@@ -1,0 +1,1 @@
+//! The signed log: entry bytes, Merkle tree, checkpoint, keys, verify. Pure.

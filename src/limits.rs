@@ -1,0 +1,60 @@
+//! Every bound of the program, with its unit and its reason. Nothing else holds a magic number.
+
+use std::time::Duration;
+
+/// A runbook file: what an approver can still read. Bytes.
+pub const RUNBOOK_BYTES_MAX: u64 = 1 << 20;
+/// Steps of one runbook, nested ones counted (spec 1).
+pub const RUNBOOK_STEPS_MAX: usize = 1_000;
+/// Nesting of YAML collections (spec 1).
+pub const YAML_DEPTH_MAX: usize = 16;
+/// Nodes that a YAML file may expand to through its aliases: a bomb reaches any bound, a runbook
+/// of 1,000 full steps stays under a fifth of it.
+pub const YAML_NODES_MAX: usize = 100_000;
+/// Length of one template or expression: minijinja's parser overflows its stack above 8 KiB. Bytes.
+pub const EXPRESSION_BYTES_MAX: usize = 2 << 10;
+/// Instructions that one expression may take: well under a millisecond.
+pub const EXPRESSION_FUEL: u64 = 20_000;
+/// What expressions see of one output, and what `parse` reads. Bytes.
+pub const EXPRESSION_OUTPUT_BYTES_MAX: u64 = 1 << 20;
+/// One rendered argument: Linux's `MAX_ARG_STRLEN`, which counts the final NUL. Bytes.
+pub const ARGUMENT_BYTES_MAX: usize = 128 << 10;
+/// `value` and `outputs` of one step together. Bytes of JSON.
+pub const RESULT_BYTES_MAX: usize = 1 << 20;
+/// `stdout` and `stderr` of a step in "A run, as JSON" (spec 4). Bytes.
+pub const SHOWN_OUTPUT_BYTES_MAX: u64 = 64 << 10;
+/// Stored whole up to here, per stream; beyond it head and tail (spec 5). Bytes.
+pub const STORED_OUTPUT_BYTES_MAX: u64 = 64 << 20;
+/// Head, and tail, of an output that is not stored whole. Bytes.
+pub const STORED_OUTPUT_END_BYTES: u64 = 4 << 20;
+/// Output up to here goes into the log's own transaction; larger into a file beside it. Bytes.
+pub const BLOB_INLINE_BYTES_MAX: usize = 16 << 10;
+/// A field of an entry above this stands beside the entry, which then names its digest. Bytes.
+pub const ENTRY_FIELD_BYTES_MAX: usize = 4 << 10;
+/// One entry of the log: tlog-tiles prefixes entries with a 16-bit length. Bytes.
+pub const ENTRY_BYTES_MAX: usize = 60 << 10;
+/// Room that is kept so that ends can be recorded on a full disk. Bytes.
+pub const RESERVE_BYTES: u64 = 4 << 20;
+/// How long an append waits for another process's transaction.
+pub const STORE_LOCK_WAIT: Duration = Duration::from_secs(30);
+/// One attempt of a step that sets no `timeout` (spec 1).
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+/// Reaching a target or an endpoint, where the step sets no `connect_timeout` (spec 1).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From TERM to KILL (spec 1).
+pub const KILL_GRACE: Duration = Duration::from_secs(10);
+/// After a step's own process has ended: how long what it left may hold the pipes before it is
+/// ended too, so that a last line is not lost.
+pub const PIPE_DRAIN: Duration = Duration::from_millis(200);
+/// Steps, or targets of one step, under way at once where the author sets no limit.
+pub const PARALLEL_DEFAULT: usize = 32;
+/// Attempts that one `retry` may ask for.
+pub const RETRY_ATTEMPTS_MAX: u32 = 1_000;
+/// An HTTP response body, where the step sets no `max_bytes`. Bytes.
+pub const HTTP_BODY_BYTES_MAX: u64 = 1 << 20;
+/// Files that `find` names where the step sets no `max` (spec 1).
+pub const FIND_FILES_MAX: u64 = 10_000;
+/// A value of an input, from wherever it comes. Bytes.
+pub const INPUT_BYTES_MAX: usize = 1 << 20;
+/// How often a process that owns a run looks for what others wrote about it: cancel, confirmations.
+pub const FOREIGN_POLL: Duration = Duration::from_millis(200);

@@ -1,0 +1,1 @@
+//! runbook + inputs + targets → the frozen plan and its digest.
