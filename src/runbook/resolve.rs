@@ -30,3 +30,19 @@ pub fn resolve(
 ) -> Result<Resolved, ResolveError> {
     unimplemented!()
 }
+
+/// Every name that an expression or template of the step mentions, its checks included, the steps
+/// that it holds not.
+#[must_use]
+pub fn mentioned(_step: &Step) -> std::collections::BTreeSet<Vec<String>> {
+    unimplemented!()
+}
+
+/// Renders the action of a check.
+pub fn resolve_check(
+    _check: &super::model::Check,
+    _scope: &Scope,
+    _files: &BTreeMap<String, String>,
+) -> Result<Resolved, ResolveError> {
+    unimplemented!()
+}
