@@ -8,6 +8,7 @@ pub mod judge;
 pub mod ready;
 pub mod scope;
 pub mod state;
+pub mod view;
 
 pub use decide::{Advance, Attempt, Input, Rejected};
 pub use state::Run;
