@@ -26,6 +26,7 @@ pub mod owner;
 mod prepare;
 mod step;
 
+pub use drive::{Begun, wires};
 pub use load::{Loaded, load, show};
 pub use prepare::{Prepared, Refused, prepare, read_files};
 
