@@ -4,6 +4,7 @@
 pub mod expr;
 pub mod model;
 pub mod params;
+pub mod pattern;
 pub mod problem;
 pub mod resolve;
 pub mod scope;
