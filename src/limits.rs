@@ -73,3 +73,14 @@ pub const FIND_FILES_MAX: u64 = 10_000;
 pub const INPUT_BYTES_MAX: usize = 1 << 20;
 /// How often a process that owns a run looks for what others wrote about it: cancel, confirmations.
 pub const FOREIGN_POLL: Duration = Duration::from_millis(200);
+/// Entries at the end of the log that opening a store recomputes against its signed head, at
+/// least: what a crash or a careless edit can have reached. Half a millisecond.
+pub const STORE_TAIL_ENTRIES: u64 = 256;
+/// How often, in entries, the store notes the state of its tree, from which a tail is recomputed.
+pub const STORE_FRONTIER_ENTRIES: u64 = 64;
+/// Appends that wait for the writer; whoever comes then waits to be let in.
+pub const STORE_QUEUE_MAX: usize = 1_024;
+/// Appends that share one commit: one fsync for all, while the first does not wait for long.
+pub const STORE_GROUP_MAX: usize = 256;
+/// Window of the compressor for files: a megabyte of memory with its tables. Power of two, bytes.
+pub const BLOB_WINDOW_LOG: u32 = 18;
