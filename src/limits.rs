@@ -24,6 +24,8 @@ pub const EXPRESSION_NESTING_MAX: usize = 24;
 pub const EXPRESSION_DEPTH_MAX: usize = 128;
 /// Pieces that one template may render, rounds of `each` counted: bounds nested loops.
 pub const TEMPLATE_PIECES_MAX: usize = 1_000_000;
+/// A rendered URL: servers refuse far shorter ones. Bytes.
+pub const URL_BYTES_MAX: usize = 64 << 10;
 /// Blocks inside one another in a template; each takes stack in the parser.
 pub const TEMPLATE_NESTING_MAX: usize = 16;
 /// A regular expression as an author writes it. Bytes.
