@@ -114,7 +114,7 @@ pub struct Appended {
 }
 
 /// Bytes that stand beside the entries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Blob {
     /// In memory.
     Bytes {
