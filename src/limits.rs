@@ -17,6 +17,23 @@ pub const YAML_TEXT_BYTES_MAX: usize = 4 << 20;
 pub const EXPRESSION_BYTES_MAX: usize = 2 << 10;
 /// Instructions that one expression may take: well under a millisecond.
 pub const EXPRESSION_FUEL: u64 = 20_000;
+/// Items and bytes that one expression may touch, an item counted as 16: eight passes over the
+/// largest list that fits into a result, under a second even where it is all lists.
+pub const EXPRESSION_WORK_MAX: usize = 64 << 20;
+/// Brackets, `not`s, `-`s and `else`s inside one another: nobody reads more, and each takes stack.
+pub const EXPRESSION_NESTING_MAX: usize = 24;
+/// Depth of an expression's tree, chains of operators and filters included; bounds the stack.
+pub const EXPRESSION_DEPTH_MAX: usize = 128;
+/// Pieces that one template may render, rounds of `each` counted: bounds nested loops.
+pub const TEMPLATE_PIECES_MAX: usize = 1_000_000;
+/// A rendered URL: servers refuse far shorter ones. Bytes.
+pub const URL_BYTES_MAX: usize = 64 << 10;
+/// Blocks inside one another in a template; each takes stack in the parser.
+pub const TEMPLATE_NESTING_MAX: usize = 16;
+/// A regular expression as an author writes it. Bytes.
+pub const PATTERN_BYTES_MAX: usize = 1 << 10;
+/// A regular expression once compiled: `\w{1,20}` fits, multiplied repetitions do not. Bytes.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// What expressions see of one output, and what `parse` reads. Bytes.
 pub const EXPRESSION_OUTPUT_BYTES_MAX: u64 = 1 << 20;
 /// One rendered argument: Linux's `MAX_ARG_STRLEN`, which counts the final NUL. Bytes.
