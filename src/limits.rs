@@ -11,6 +11,8 @@ pub const YAML_DEPTH_MAX: usize = 16;
 /// Nodes that a YAML file may expand to through its aliases: a bomb reaches any bound, a runbook
 /// of 1,000 full steps stays under a fifth of it.
 pub const YAML_NODES_MAX: usize = 100_000;
+/// Text that a YAML file may expand to through its aliases: four files of the largest size. Bytes.
+pub const YAML_TEXT_BYTES_MAX: usize = 4 << 20;
 /// Length of one template or expression: minijinja's parser overflows its stack above 8 KiB. Bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 2 << 10;
 /// Instructions that one expression may take: well under a millisecond.
@@ -86,3 +88,14 @@ pub const STORE_QUEUE_MAX: usize = 1_024;
 pub const STORE_GROUP_MAX: usize = 256;
 /// Window of the compressor for files: a megabyte of memory with its tables. Power of two, bytes.
 pub const BLOB_WINDOW_LOG: u32 = 18;
+/// How long a gate stays open where it sets no `expires` (spec 2).
+pub const GATE_EXPIRES: Duration = Duration::from_secs(4 * 3600);
+/// Between two looks of a `guard` that sets no `every`: an abort is then at most as late as the
+/// sum of this and the check itself.
+pub const GUARD_EVERY: Duration = Duration::from_secs(5);
+/// Before the second attempt of a `retry` that sets no `backoff` (spec 1).
+pub const RETRY_BACKOFF: Duration = Duration::from_secs(2);
+/// Longest delay of a `retry` that sets no `max` (spec 1).
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Between two samples of a `probe` that sets no `every` (spec 1).
+pub const PROBE_EVERY: Duration = Duration::from_millis(100);
