@@ -3,6 +3,23 @@
 //! An action gets a context and returns an [`Outcome`]; it cannot write history. Judging what it
 //! found (`expect`, `exit`, `warn`) is the core's.
 
+mod bounded;
+mod cert;
+pub mod clock;
+pub mod delete;
+pub mod disk;
+pub mod dns;
+pub mod file;
+pub mod find;
+pub mod http;
+pub mod load;
+pub mod memory;
+pub mod process_table;
+pub mod prometheus;
+pub mod service;
+pub mod tcp;
+pub mod tls;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
