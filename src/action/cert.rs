@@ -84,6 +84,15 @@ pub(super) fn client_config(
     Ok((config, record))
 }
 
+/// For plain http: a configuration that trusts nobody, where the client insists on one.
+pub(super) fn no_tls() -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has the ciphers of TLS 1.2 and 1.3")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
+}
+
 fn certificates_of(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let size = Path::new(path).metadata().map_err(|why| format!("read roots `{path}`: {why}"))?;
     if !size.is_file() || size.len() > PEM_BYTES_MAX {
