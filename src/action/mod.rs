@@ -27,7 +27,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::id::RunId;
-use crate::outcome::Outcome;
+use crate::outcome::{End, ErrorInfo, Outcome};
+use crate::runbook::params::Resolved;
+
+mod command;
+mod nagios;
+pub mod process;
 
 /// What one attempt needs to know beyond its rendered parameters.
 #[derive(Clone, Debug)]
@@ -74,6 +79,19 @@ pub struct Live {
 ///
 /// Never panics on what it finds; ends by `cx.deadline` and `cx.cancel`, and leaves no process
 /// behind that it can end.
-pub async fn perform(_action: &crate::runbook::params::Resolved, _cx: &Cx) -> Outcome {
-    unimplemented!()
+pub async fn perform(action: &Resolved, cx: &Cx) -> Outcome {
+    match action {
+        Resolved::Command(params) => command::perform_command(params, cx).await,
+        Resolved::Shell(params) => command::perform_shell(params, cx).await,
+        Resolved::Script(params) => command::perform_script(params, cx).await,
+        Resolved::Nagios(params) => nagios::perform(params, cx).await,
+        _ => Outcome {
+            end: End::NotStarted,
+            error: Some(ErrorInfo {
+                code: "E_UNSUPPORTED".to_owned(),
+                message: "cannot perform this action here".to_owned(),
+            }),
+            ..Outcome::default()
+        },
+    }
 }
