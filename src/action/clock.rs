@@ -49,7 +49,10 @@ async fn ask(server: &str, cx: &Cx) -> Outcome {
     let (host, port) = match split(server) {
         Some(parts) => parts,
         None => {
-            return refused("E_HOST", format!("`{server}` is no server: write `host` or `host:port`"));
+            return refused(
+                "E_HOST",
+                format!("`{server}` is no server: write `host` or `host:port`"),
+            );
         }
     };
     let budget = connect_budget(cx).min(SNTP_WAIT);
@@ -116,7 +119,7 @@ async fn exchange(host: &str, port: u16) -> Result<Reply, String> {
     let mut token = [0; 8];
     getrandom::fill(&mut token).map_err(|why| format!("get random bytes: {why}"))?;
     let mut packet = [0; PACKET_BYTES];
-    packet[0] = 0b00_100_011; // no leap warning, version 4, client
+    packet[0] = 0x23; // no leap warning, version 4, client
     packet[40..48].copy_from_slice(&token);
     let left = ntp_now();
     let began = std::time::Instant::now();

@@ -96,9 +96,9 @@ async fn resolver(server: Option<&str>, cx: &Cx) -> Result<TokioResolver, Box<Ou
             builder.options_mut().use_hosts_file = ResolveHosts::Never;
             builder
         }
-        None => reading(cx, move |_| TokioResolver::builder(provider))
-            .await?
-            .map_err(|why| unknown("E_DNS", format!("read this host's resolver settings: {why}")))?,
+        None => reading(cx, move |_| TokioResolver::builder(provider)).await?.map_err(|why| {
+            unknown("E_DNS", format!("read this host's resolver settings: {why}"))
+        })?,
     };
     let mut builder = builder;
     let options = builder.options_mut();
@@ -174,7 +174,9 @@ mod tests {
         assert_eq!(asks("example.org", Some("mx")).unwrap().1, RecordType::MX);
         let (name, _) = asks("192.0.2.1", Some("PTR")).unwrap();
         assert_eq!(name.to_string(), "1.2.0.192.in-addr.arpa.");
-        for (name, kind) in [("", None), ("a..b", None), ("a", Some("NOPE")), (&"a".repeat(64), None)] {
+        for (name, kind) in
+            [("", None), ("a..b", None), ("a", Some("NOPE")), (&"a".repeat(64), None)]
+        {
             assert!(asks(name, kind).is_err(), "{name} {kind:?}");
         }
     }

@@ -29,13 +29,14 @@ pub async fn perform(params: &File, cx: &Cx) -> Outcome {
 
 fn look(params: &File, halt: &Halt) -> Outcome {
     let path = Path::new(&params.path);
-    let failed = |what: &str, why: io::Error| {
-        unknown("E_FILE", format!("{what} `{}`: {why}", params.path))
-    };
+    let failed =
+        |what: &str, why: io::Error| unknown("E_FILE", format!("{what} `{}`: {why}", params.path));
     let itself = match path.symlink_metadata() {
         Ok(itself) => itself,
         // A missing folder above it, or a file in its place, is the same finding.
-        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(why)
+            if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
             let missing = error("E_MISSING", format!("`{}` does not exist", params.path));
             let fields = Fields::default().set("exists", false);
             return Outcome { error: Some(missing), ..found(Verdict::Critical, fields.0) };

@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 
 use super::Cx;
 use super::bounded::{
-    Fields, Stop, bounded, connect_budget, found, reading, refused, seconds, stopped,
-    unknown, unreachable,
+    Fields, Stop, bounded, connect_budget, found, reading, refused, seconds, stopped, unknown,
+    unreachable,
 };
 use super::cert::{self, Facts, Record, Strictness};
 use crate::limits::{
@@ -127,12 +127,18 @@ impl Request {
         let Bytes(wanted) = params.max_bytes.unwrap_or(Bytes(HTTP_BODY_BYTES_MAX));
         if wanted > HTTP_BODY_BYTES_CEILING {
             let most = HTTP_BODY_BYTES_CEILING;
-            return Err(no("E_LIMIT", format!("`max_bytes` is {wanted}, at most {most} can be held")));
+            return Err(no(
+                "E_LIMIT",
+                format!("`max_bytes` is {wanted}, at most {most} can be held"),
+            ));
         }
         if params.redirects > HTTP_REDIRECTS_MAX {
             let most = HTTP_REDIRECTS_MAX;
             let asked = params.redirects;
-            return Err(no("E_LIMIT", format!("`redirects` is {asked}, at most {most} make sense")));
+            return Err(no(
+                "E_LIMIT",
+                format!("`redirects` is {asked}, at most {most} make sense"),
+            ));
         }
         let mut request = Request {
             method,
@@ -378,8 +384,8 @@ async fn client(
         (cert::no_tls(), None)
     };
     let built = builder.tls_backend_preconfigured(tls).build();
-    let client = built
-        .map_err(|why| Box::new(unknown("E_INTERNAL", format!("set up a client: {why}"))))?;
+    let client =
+        built.map_err(|why| Box::new(unknown("E_INTERNAL", format!("set up a client: {why}"))))?;
     Ok((client, record))
 }
 

@@ -46,7 +46,10 @@ pub async fn perform(params: &Prometheus, cx: &Cx) -> Outcome {
             found(Verdict::Ok, fields.0)
         }
         None => Outcome {
-            error: Some(error("E_PROMETHEUS", format!("query `{base}`: an answer of no known shape"))),
+            error: Some(error(
+                "E_PROMETHEUS",
+                format!("query `{base}`: an answer of no known shape"),
+            )),
             rule: Some(Verdict::Unknown),
             ..Outcome::default()
         },
@@ -60,7 +63,9 @@ fn read(data: &Value) -> Option<(Option<Value>, Vec<Value>)> {
         "scalar" | "string" => vec![json!({ "labels": Map::new(), "value": sample(result)? })],
         "vector" => result
             .iter()
-            .map(|one| Some(json!({ "labels": one["metric"], "value": sample(one["value"].as_array()?)? })))
+            .map(|one| {
+                Some(json!({ "labels": one["metric"], "value": sample(one["value"].as_array()?)? }))
+            })
             .collect::<Option<_>>()?,
         "matrix" => result
             .iter()
@@ -108,8 +113,12 @@ mod tests {
         let (value, series) = read(&two).unwrap();
         assert_eq!(value, None);
         assert_eq!(series[1], json!({"labels": {"i": "b"}, "value": "+Inf"}));
-        for broken in [json!(null), json!({"resultType": "vector"}), json!({"result": []}),
-            json!({"resultType": "scalar", "result": []})] {
+        for broken in [
+            json!(null),
+            json!({"resultType": "vector"}),
+            json!({"result": []}),
+            json!({"resultType": "scalar", "result": []}),
+        ] {
             assert_eq!(read(&broken), None, "{broken}");
         }
     }

@@ -9,9 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Cx;
-use super::bounded::{
-    Fields, bounded, connect_budget, error, found, refused, seconds, stopped,
-};
+use super::bounded::{Fields, bounded, connect_budget, error, found, refused, seconds, stopped};
 use crate::limits::{BANNER_BYTES_MAX, BANNER_WAIT};
 use crate::outcome::{ErrorInfo, Outcome, Verdict};
 use crate::runbook::params::Tcp;
@@ -36,9 +34,8 @@ pub async fn perform(params: &Tcp, cx: &Cx) -> Outcome {
         }
         Ok(Ok(stream)) => stream,
     };
-    let fields = Fields::default()
-        .set("connected", true)
-        .set("latency_seconds", seconds(began.elapsed()));
+    let fields =
+        Fields::default().set("connected", true).set("latency_seconds", seconds(began.elapsed()));
     if params.send.is_none() && pattern.is_none() {
         return found(Verdict::Ok, fields.0);
     }
@@ -65,9 +62,15 @@ pub async fn perform(params: &Tcp, cx: &Cx) -> Outcome {
                 Err(why) => format!(": {why}"),
                 Ok(_) => String::new(),
             };
-            let message =
-                format!("wait for `{}` from {}: it did not come{cause}", pattern.as_str(), at(params));
-            Outcome { error: Some(error("E_NO_MATCH", message)), ..found(Verdict::Critical, fields.0) }
+            let message = format!(
+                "wait for `{}` from {}: it did not come{cause}",
+                pattern.as_str(),
+                at(params)
+            );
+            Outcome {
+                error: Some(error("E_NO_MATCH", message)),
+                ..found(Verdict::Critical, fields.0)
+            }
         }
     }
 }
@@ -154,8 +157,6 @@ async fn connect_any(host: &str, port: u16) -> Result<TcpStream, Unreached> {
             Err(why) => last = Some(why),
         }
     }
-    Err(last.map_or_else(
-        || Unreached::Name("the name has no address".to_owned()),
-        Unreached::Address,
-    ))
+    Err(last
+        .map_or_else(|| Unreached::Name("the name has no address".to_owned()), Unreached::Address))
 }
