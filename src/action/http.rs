@@ -423,24 +423,15 @@ fn shown_url(url: &Url) -> String {
 fn connect_reason(why: &reqwest::Error) -> (&'static str, String) {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(why);
     while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            let code = match tls {
-                rustls::Error::InvalidCertificate(_) => "E_CERTIFICATE",
-                _ => "E_TLS",
-            };
+        if let Some(tls) = tls_error(error) {
+            let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
+            let code = if certificate { "E_CERTIFICATE" } else { "E_TLS" };
             return (code, cert::reason(tls));
         }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            // The error of a handshake hides in one of input and output.
-            let inner = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            if let Some(tls) = inner {
-                let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
-                let code = if certificate { "E_CERTIFICATE" } else { "E_TLS" };
-                return (code, cert::reason(tls));
-            }
-            if io.kind() == io::ErrorKind::ConnectionRefused {
-                return ("E_REFUSED", "refused, nothing listens there".to_owned());
-            }
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::ConnectionRefused
+        {
+            return ("E_REFUSED", "refused, nothing listens there".to_owned());
         }
         if error.to_string() == "dns error" {
             let why = error.source().map_or_else(String::new, |why| format!(": {why}"));
@@ -452,6 +443,17 @@ fn connect_reason(why: &reqwest::Error) -> (&'static str, String) {
         return ("E_CONNECT_TIMEOUT", "no connection within the connect timeout".to_owned());
     }
     ("E_CONNECT", innermost(why))
+}
+
+/// The error of a handshake, which hides in one or more of input and output.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut at = error;
+    loop {
+        if let Some(tls) = at.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        at = at.downcast_ref::<io::Error>()?.get_ref()?;
+    }
 }
 
 /// The last cause: the ones above only say that there is one, and show the URL with its query.
