@@ -106,3 +106,35 @@ pub const RETRY_BACKOFF: Duration = Duration::from_secs(2);
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Between two samples of a `probe` that sets no `every` (spec 1).
 pub const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// What `tcp` keeps of an answer: a greeting is one line, and it goes into the log. Bytes.
+pub const BANNER_BYTES_MAX: usize = 4 << 10;
+/// How long `tcp` with `send` and no `match` listens for an answer, of which nobody can tell
+/// whether it is complete.
+pub const BANNER_WAIT: Duration = Duration::from_secs(1);
+/// A file of trusted roots: the largest system store is a quarter of a MiB. Bytes.
+pub const PEM_BYTES_MAX: u64 = 4 << 20;
+/// What a step may ask for with `max_bytes` of `http`: it is held in memory. Bytes.
+pub const HTTP_BODY_BYTES_CEILING: u64 = 64 << 20;
+/// Redirects that a step may ask `http` to follow: browsers give up at 20.
+pub const HTTP_REDIRECTS_MAX: u32 = 20;
+/// All response headers together; longer ones are cut from the result. Bytes.
+pub const HTTP_HEADERS_BYTES_MAX: usize = 64 << 10;
+/// Entries of folders that one `find` looks at: minutes of work, and a bound for its memory.
+pub const FIND_ENTRIES_MAX: u64 = 1_000_000;
+/// Folders below `dir` that `find` has open at once, one a level of depth.
+pub const FIND_DEPTH_MAX: usize = 100;
+/// A pidfile: one number and a newline. Bytes.
+pub const PIDFILE_BYTES_MAX: u64 = 64;
+/// How much later than its pidfile was written a process may have started and still be the one
+/// that is meant: clocks are stepped at boot, pids are not reused within seconds.
+pub const PIDFILE_SLACK: Duration = Duration::from_secs(10);
+/// How long a service may take to show the state that it was asked for.
+pub const SERVICE_SETTLE: Duration = Duration::from_secs(5);
+/// How often a service is looked at while it settles.
+pub const SERVICE_POLL: Duration = Duration::from_millis(20);
+/// How long a started service must live to count as started: what dies of its configuration does
+/// so at once.
+pub const SERVICE_PROOF: Duration = Duration::from_millis(200);
+/// An SNTP server's answer, where `connect_timeout` is not shorter: beyond it the delay makes the
+/// offset worthless.
+pub const SNTP_WAIT: Duration = Duration::from_secs(5);
