@@ -93,7 +93,7 @@ impl Engine {
     /// [`EngineError::Store`]: the log cannot be written; attempts under way have been ended and
     /// nothing more starts.
     pub async fn drive(&self, begun: Begun, wires: Wires) -> Result<Ended, EngineError> {
-        let scratch = self.store.run_scratch(begun.id);
+        let scratch = self.store.layout().run_scratch(begun.id);
         make_scratch(&scratch)
             .map_err(|source| EngineError::Scratch { run: begun.id, source })?;
         let reader = self.store.reader()?;
@@ -102,7 +102,7 @@ impl Engine {
                 run: begun.id,
                 scratch: scratch.clone(),
                 perform: Arc::clone(&self.perform),
-                store: self.store.clone(),
+                store: Arc::clone(&self.store),
                 is_sensitive: false,
             },
             engine: self,
@@ -157,17 +157,16 @@ impl Engine {
         let is_end = advance.start.is_empty();
         let blobs_again = if is_end { Vec::new() } else { blobs.clone() };
         let append = Append {
-            run: Some(run.id),
             epoch: Some(run.epoch),
             expected: run.last_seq,
             events: advance.events.clone(),
             blobs,
             row,
-            time: now,
             is_end,
+            ..Append::of(run.id, Vec::new(), now)
         };
         let appended = match self.store.append(append).await {
-            Err(StoreError::Full { .. }) if !is_end => return Err(self.record_ends(run, advance, blobs_again, now).await),
+            Err(StoreError::Full(_)) if !is_end => return Err(self.record_ends(run, advance, blobs_again, now).await),
             other => other?,
         };
         run.last_seq = Some(appended.last_seq);
@@ -192,20 +191,17 @@ impl Engine {
         let is_begun = ends.iter().any(|event| matches!(event, Event::RunRequested(_)));
         if !ends.is_empty() && !is_begun {
             let append = Append {
-                run: Some(run.id),
                 epoch: Some(run.epoch),
                 expected: run.last_seq,
-                events: ends,
                 blobs,
-                row: None,
-                time: now,
                 is_end: true,
+                ..Append::of(run.id, ends, now)
             };
             if let Err(error) = self.store.append(append).await {
                 return error.into();
             }
         }
-        StoreError::Full.into()
+        StoreError::Full("append to the log").into()
     }
 
     /// Decides and records, on the newest state: if others have written about the run meanwhile,
@@ -315,14 +311,9 @@ impl Engine {
             // Only the fact itself: what follows from it is for the owner to decide.
             let events = advance.events.into_iter().take(1).collect();
             let append = Append {
-                run: Some(id),
-                epoch: None,
                 expected: loaded.run.last_seq,
-                events,
-                blobs: Vec::new(),
-                row: None,
-                time: now,
                 is_end: true,
+                ..Append::of(id, events, now)
             };
             match self.store.append(append).await {
                 Ok(_) => return Ok(None),
@@ -362,7 +353,7 @@ impl Engine {
             let (pid, host) = (run.owner.pid, run.owner.host.clone());
             return Err(EngineError::Owned { run: id, pid, host });
         }
-        let ended = self.perform.end_leftovers(&self.store.run_scratch(id), id);
+        let ended = self.perform.end_leftovers(&self.store.layout().run_scratch(id), id);
         let mut begun = Begun { id, run, start: Vec::new(), cancel: Vec::new(), told: Vec::new() };
         let epoch = Epoch(begun.run.epoch.0 + 1);
         let input = Input::TakeOver { epoch, owner: owner::current(), ended, holds: false };
@@ -398,13 +389,13 @@ impl Engine {
     pub async fn settle_dead(&self) -> Result<Vec<RunId>, EngineError> {
         let reader = self.store.reader()?;
         let mut settled = Vec::new();
-        for row in reader.unfinished()? {
+        for row in reader.unfinished()?.rows {
             if row.owner == owner::nobody() || owner::is_alive(&row.owner) {
                 continue;
             }
             let Ok(loaded) = load(&reader, row.id) else { continue };
             let mut run = loaded.run;
-            let ended = self.perform.end_leftovers(&self.store.run_scratch(row.id), row.id);
+            let ended = self.perform.end_leftovers(&self.store.layout().run_scratch(row.id), row.id);
             let epoch = Epoch(run.epoch.0 + 1);
             let input = Input::TakeOver { epoch, owner: owner::nobody(), ended, holds: true };
             match self.advance(&reader, &mut run, input, &[], &mut Vec::new()).await {
@@ -670,8 +661,8 @@ impl Driver<'_> {
             self.run.apply(&fact.event, fact.time, &blobs);
             self.run.last_seq = Some(fact.seq);
             if let Event::RunTakenOver { .. } = fact.event {
-                let epoch = self.run.epoch.0;
-                return Err(StoreError::StaleEpoch { epoch: epoch - 1, newest: epoch }.into());
+                let epoch = self.run.epoch;
+                return Err(StoreError::StaleEpoch { run: self.run.id, found: epoch }.into());
             }
             self.tell(Notice::Fact { seq: fact.seq, time: fact.time, event: fact.event });
         }

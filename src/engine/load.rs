@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use serde_json::Value;
 
 use super::{EngineError, owner};
@@ -79,7 +80,7 @@ pub(super) fn facts_after(
             why: format!("entry {}: {why}", entry.seq),
         };
         let event = entry.event().map_err(|why| unreadable(&why))?;
-        let time = entry.time().map_err(|why| unreadable(&why))?;
+        let time = entry.parse().map_err(|why| unreadable(&why))?.time;
         facts.push(Fact { seq: entry.seq, time, event });
     }
     Ok(facts)
@@ -104,8 +105,8 @@ pub fn show(reader: &Reader, id: RunId) -> Result<Value, EngineError> {
     let log = row.log.as_ref().map(|log| LogHead {
         first_seq: row.first_seq,
         last_seq: row.last_seq,
-        size: log.size,
-        root: log.root.clone(),
+        size: log.0,
+        root: base64::engine::general_purpose::STANDARD.encode(log.1),
     });
     let blobs = |digest: &Digest| read_blob(reader, digest);
     let mut shown = view(&loaded.run, &loaded.facts, log.as_ref(), &blobs);

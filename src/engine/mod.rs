@@ -66,7 +66,7 @@ impl Perform for ThisHost {
 #[derive(Clone)]
 pub struct Engine {
     /// Where facts go.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What performs actions.

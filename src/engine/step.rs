@@ -38,7 +38,7 @@ pub(super) struct Bench {
     pub(super) run: RunId,
     pub(super) scratch: PathBuf,
     pub(super) perform: Arc<dyn Perform>,
-    pub(super) store: Store,
+    pub(super) store: Arc<Store>,
     /// Whether the step's outputs are kept as digest and size only.
     pub(super) is_sensitive: bool,
 }
@@ -186,8 +186,8 @@ impl Bench {
                 Ok(Some(Text { output, whole, tail }))
             }
             Kept::File { path, bytes, tail_at } => {
-                let store = self.store.clone();
-                let kept = tokio::task::spawn_blocking(move || keep_file(&store, &path, is_readable));
+                let store = Arc::clone(&self.store);
+                let kept = tokio::task::spawn_blocking(move || keep_file(&store, &path, bytes, is_readable));
                 let (placed, whole, tail) = kept.await.expect("keeping a file does not panic")?;
                 if let Blob::Placed { digest, .. } | Blob::Bytes { digest, .. } = &placed {
                     output.blob = Some(*digest);
@@ -264,10 +264,12 @@ struct Patience {
 fn keep_file(
     store: &Store,
     path: &std::path::Path,
+    bytes: u64,
     is_readable: bool,
 ) -> Result<(Blob, Option<Vec<u8>>, Vec<u8>), StoreError> {
     let (whole, tail) = read_back(path, is_readable);
-    let placed = store.keep_file(path)?;
+    let placed = store.keep_file(path, bytes)?;
+    let _ = std::fs::remove_file(path);
     Ok((placed, whole, tail))
 }
 
