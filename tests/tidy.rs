@@ -300,12 +300,12 @@ fn every_case_is_whole() {
                 // That it is accepted is all that is expected.
                 "valid" => !has("stderr"),
                 "invalid" => has("stderr"),
-                _ => has("case.yaml") && has("events"),
+                _ => has("case.json") && has("events"),
             };
             if !is_whole {
                 untidy.push(format!(
                     "{path}: beside `runbook.yaml`, a case of `invalid/` has `stderr`, one of `valid/` \
-                     none, any other `case.yaml` and `events` (`UPDATE=1 cargo test` writes what \
+                     none, any other `case.json` and `events` (`UPDATE=1 cargo test` writes what \
                      is expected; read it before you commit)"
                 ));
             }
