@@ -189,9 +189,7 @@ impl Bench {
                 let store = Arc::clone(&self.store);
                 let kept = tokio::task::spawn_blocking(move || keep_file(&store, &path, bytes, is_readable));
                 let (placed, whole, tail) = kept.await.expect("keeping a file does not panic")?;
-                if let Blob::Placed { digest, .. } | Blob::Bytes { digest, .. } = &placed {
-                    output.blob = Some(*digest);
-                }
+                output.blob = Some(placed.digest());
                 output.kept_bytes = bytes;
                 output.tail_at = tail_at;
                 blobs.push(placed);
