@@ -46,6 +46,13 @@ pub const KILL_GRACE: Duration = Duration::from_secs(10);
 /// After a step's own process has ended: how long what it left may hold the pipes before it is
 /// ended too, so that a last line is not lost.
 pub const PIPE_DRAIN: Duration = Duration::from_millis(200);
+/// How long we look for an end after KILL: longer only where the kernel itself hangs, or where we
+/// may not end it.
+pub const KILL_WAIT: Duration = Duration::from_secs(2);
+/// How often an attempt under way looks for the dead among what it left, and shows its last line.
+pub const ATTEMPT_TICK: Duration = Duration::from_secs(1);
+/// At most so often people are shown another last line of a running attempt.
+pub const LAST_LINE_PAUSE: Duration = Duration::from_millis(50);
 /// Steps, or targets of one step, under way at once where the author sets no limit.
 pub const PARALLEL_DEFAULT: usize = 32;
 /// Attempts that one `retry` may ask for.

@@ -31,9 +31,19 @@ use crate::id::RunId;
 use crate::outcome::{End, ErrorInfo, Outcome};
 use crate::runbook::params::Resolved;
 
+mod attempt;
+mod capture;
+pub mod cgroup;
 mod command;
+mod environment;
+mod handover;
+pub mod leftover;
 mod nagios;
+mod orphan;
 pub mod process;
+mod procfs;
+mod spawn;
+mod stream;
 
 /// What one attempt needs to know beyond its rendered parameters.
 #[derive(Clone, Debug)]
