@@ -57,8 +57,6 @@ pub(super) struct Entry {
     pub(super) role: Role,
     /// Number of that list, unique in the runbook.
     pub(super) list: usize,
-    /// Place in that list, from 0.
-    pub(super) position: usize,
     /// What it does, where that could be told.
     pub(super) action: Option<&'static ActionSpec>,
     /// What it does to the world.

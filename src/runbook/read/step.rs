@@ -67,7 +67,7 @@ impl<'s> Reader<'s> {
         let mut steps = Vec::new();
         for (position, node) in nodes.iter().enumerate() {
             let place = format!("{}{}", list.prefix, position + 1);
-            steps.extend(self.step(node, list, number, position, place));
+            steps.extend(self.step(node, list, number, place));
         }
         steps
     }
@@ -90,7 +90,7 @@ impl<'s> Reader<'s> {
             is_placed: parent.is_some(),
             inherited,
         };
-        let step = self.step(node, list, self.lists, 0, place)?;
+        let step = self.step(node, list, self.lists, place)?;
         Some(Check(Box::new(step)))
     }
 
@@ -99,7 +99,6 @@ impl<'s> Reader<'s> {
         node: &'s Node,
         list: List<'_>,
         number: usize,
-        position: usize,
         place: String,
     ) -> Option<Step> {
         let what = if list.role == Role::Check { "a check" } else { "a step" };
@@ -121,7 +120,6 @@ impl<'s> Reader<'s> {
             parent: list.parent,
             role: list.role,
             list: number,
-            position,
             action: keys.action.map(|(action, _)| action),
             effect: Effect::Read,
             fans_out: false,
