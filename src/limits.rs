@@ -88,3 +88,9 @@ pub const RETRY_BACKOFF: Duration = Duration::from_secs(2);
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 /// Between two samples of a `probe` that sets no `every` (spec 1).
 pub const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// Problems of one file that are reported: a page of ten is read, a book of a thousand is not.
+pub const PROBLEMS_MAX: usize = 1_000;
+/// Steps and checks of one runbook together: a step has at most a few checks.
+pub const RUNBOOK_ENTRIES_MAX: usize = 4 * RUNBOOK_STEPS_MAX;
+/// Length of a step's id: it stands in every line of a report. Bytes.
+pub const STEP_ID_BYTES_MAX: usize = 100;
