@@ -11,6 +11,9 @@ use super::problem::{Problem, Severity, Span};
 /// Characters of one line that are shown: a line may be as long as the file.
 const LINE_CHARS_MAX: usize = 240;
 
+/// Lines between two marks that are shown rather than folded, on each side.
+const FOLD_LINES: usize = 3;
+
 /// Width into which long lines are cut around their marks, the same wherever it runs. Columns.
 const WIDTH: usize = 140;
 
@@ -67,12 +70,14 @@ fn one(problem: &Problem, file_name: &str, lines: &Lines<'_>, renderer: &Rendere
     .collect();
     let first = marked.iter().map(|(span, ..)| lines.number(span.start)).min().unwrap_or(0);
     let last = marked.iter().map(|(span, ..)| lines.number(span.start)).max().unwrap_or(0);
-    let wanted = |line: usize| marked.iter().any(|(span, ..)| lines.number(span.start) == line);
+    // Further away lines are folded: their text does not matter.
+    let wanted = |line: usize| {
+        marked.iter().any(|(span, ..)| lines.number(span.start).abs_diff(line) <= FOLD_LINES)
+    };
     let mut shown = String::new();
     let mut starts = Vec::new();
     for line in first..=last {
         starts.push(shown.len());
-        // Lines between marks are folded away: their text does not matter.
         if wanted(line) {
             let around: Vec<_> = marked
                 .iter()

@@ -315,7 +315,18 @@ struct Frame {
 
 enum Open {
     List(Vec<Node>),
-    Map { entries: Vec<(Key, Node)>, key: Option<Pending> },
+    Map { entries: Vec<(Key, Node)>, key: Option<Pending>, keys: HashMap<String, Span> },
+}
+
+/// What a tag makes of its node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Nothing.
+    Own,
+    /// A string, whatever it looks like.
+    Text,
+    /// It is reported.
+    Refused,
 }
 
 /// A key that waits for its value.
@@ -350,10 +361,14 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let tag = self.tag(tag.as_deref(), span);
+                let meaning = self.tag(tag.as_deref(), span);
                 self.scalars.push(span);
-                let scalar = self.scalar(&text, style, tag == Some("str"), span);
-                let node = Node { span, kind: Kind::Scalar(scalar) };
+                let scalar = self.scalar(&text, style, meaning == Meaning::Text, span);
+                let kind = match meaning {
+                    Meaning::Refused => Kind::Broken,
+                    Meaning::Text | Meaning::Own => Kind::Scalar(scalar),
+                };
+                let node = Node { span, kind };
                 self.count(1, text.len(), span)?;
                 self.done(node, 0, anchor);
             }
@@ -363,7 +378,7 @@ impl Builder<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.tag(tag.as_deref(), span);
-                self.open(span, anchor, Open::Map { entries: Vec::new(), key: None })?;
+                self.open(span, anchor, Open::Map { entries: Vec::new(), key: None, keys: HashMap::new() })?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => self.alias(id, span)?,
@@ -389,12 +404,12 @@ impl Builder<'_> {
         Scalar { text: text.to_owned(), style, inner, is_exact }
     }
 
-    /// The name of a core tag that is allowed; anything else is reported.
-    fn tag(&mut self, tag: Option<&Tag>, span: Span) -> Option<&'static str> {
-        let tag = tag?;
+    /// What a tag says; any but the core tags that cannot hurt is reported.
+    fn tag(&mut self, tag: Option<&Tag>, span: Span) -> Meaning {
+        let Some(tag) = tag else { return Meaning::Own };
         match tag.core_suffix() {
-            Some("str") => return Some("str"),
-            Some("map" | "seq") => return None,
+            Some("str") => return Meaning::Text,
+            Some("map" | "seq") => return Meaning::Own,
             _ => {}
         }
         let written = tag.original();
@@ -410,7 +425,7 @@ impl Builder<'_> {
             problem.help("remove it: what a value means follows from its key")
         };
         self.problems.push(problem);
-        None
+        Meaning::Refused
     }
 
     fn open(&mut self, span: Span, anchor: usize, open: Open) -> Result<(), Problem> {
@@ -482,14 +497,14 @@ impl Builder<'_> {
         frame.height = frame.height.max(height + 1);
         match &mut frame.open {
             Open::List(items) => items.push(node),
-            Open::Map { entries, key } => match key.take() {
+            Open::Map { entries, key, keys } => match key.take() {
                 Some(Pending::Good(key)) => entries.push((key, node)),
                 Some(Pending::Bad) => {}
                 None => {
-                    let (pending, problem) = as_key(node, entries, self.source, frame.start);
+                    let (pending, problem) = as_key(node, keys, self.source, frame.start);
                     *key = Some(pending);
                     if let Some(problem) = problem {
-                        frame.is_broken |= problem.code == "E_QUOTE";
+                        frame.is_broken |= matches!(problem.code, "E_QUOTE" | "E_YAML_MERGE");
                         self.problems.push(problem);
                     }
                 }
@@ -563,7 +578,7 @@ fn cost(node: &Node) -> (usize, usize) {
 
 fn as_key(
     node: Node,
-    entries: &[(Key, Node)],
+    keys: &mut HashMap<String, Span>,
     source: &str,
     map_start: usize,
 ) -> (Pending, Option<Problem>) {
@@ -586,11 +601,11 @@ fn as_key(
     if scalar.is_null() {
         return (Pending::Bad, Some(Problem::error("E_YAML_KEY", node.span, "a key is missing")));
     }
-    if let Some((first, _)) = entries.iter().find(|(key, _)| key.text == scalar.text) {
+    if let Some(first) = keys.insert(scalar.text.clone(), node.span) {
         let message = format!("duplicate key `{}`", shorten(&scalar.text));
         let problem = Problem::error("E_YAML_DUPLICATE", node.span, message)
             .label("written again")
-            .related(first.span, "first written here")
+            .related(first, "first written here")
             .help("remove one of the two");
         return (Pending::Bad, Some(problem));
     }

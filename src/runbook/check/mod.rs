@@ -7,6 +7,8 @@ mod kinds;
 mod names;
 mod order;
 
+use std::collections::HashMap;
+
 use super::grammar;
 use super::problem::{Problem, Span};
 use super::read::{Code, Entry, Outline, RefKind, Role};
@@ -20,7 +22,11 @@ pub(super) fn check(
     options: &Options,
     problems: &mut Vec<Problem>,
 ) {
-    let mut checker = Checker { source, outline, order: Order::default(), problems };
+    let mut by_id = HashMap::new();
+    for (at, entry) in outline.entries.iter().enumerate().filter(|(_, entry)| entry.is_named) {
+        by_id.entry(entry.id.as_str()).or_insert(at);
+    }
+    let mut checker = Checker { source, outline, by_id, order: Order::default(), problems };
     checker.ids();
     checker.order = order::of(&outline.entries, checker.problems);
     checker.references();
@@ -35,6 +41,8 @@ pub(super) fn check(
 struct Checker<'c> {
     source: &'c str,
     outline: &'c Outline,
+    /// Steps by id, the first of each.
+    by_id: HashMap<&'c str, usize>,
     order: Order,
     problems: &'c mut Vec<Problem>,
 }
@@ -50,7 +58,7 @@ impl<'c> Checker<'c> {
 
     /// The step with this id.
     fn find(&self, id: &str) -> Option<usize> {
-        self.outline.entries.iter().position(|entry| entry.is_named && entry.id == id)
+        self.by_id.get(id).copied()
     }
 
     fn named_ids(&self) -> impl Iterator<Item = &'c str> {
@@ -58,7 +66,7 @@ impl<'c> Checker<'c> {
     }
 
     fn ids(&mut self) {
-        let mut seen = std::collections::HashMap::new();
+        let mut seen = HashMap::new();
         for entry in self.entries().iter().filter(|entry| entry.is_named) {
             if let Some(first) = seen.insert(entry.id.as_str(), entry.span) {
                 self.push(

@@ -8,10 +8,10 @@ mod top;
 
 pub(super) use actions::ACTIONS;
 pub(super) use modifiers::{
-    BATCH, DELIVERY, EXIT, LIMITS, MODIFIERS, NEED_ANY, NO_ROLLBACK, PARSE_REGEX, RETRY,
+    DELIVERY, EXIT, LIMITS, MODIFIERS, NO_ROLLBACK, PARSE_REGEX, RETRY,
 };
 pub(super) use top::{
-    CALENDAR, CHANGE, CONCURRENCY, GUARD, INPUT, INPUT_TYPES, RUNBOOK, TypeName,
+    CALENDAR, CHANGE, CONCURRENCY, GUARD, INPUT, INPUT_TYPES, RUNBOOK,
 };
 
 pub(super) use actions::{
@@ -321,6 +321,10 @@ pub(super) const TARGET_FIELDS: &[&str] = &["name", "address", "labels"];
 
 /// The name in `known` that `word` was probably meant to be.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nobody misspells a name by more than a third, and no name is as long as this.
+    if word.len() > 64 {
+        return None;
+    }
     let lower = word.to_lowercase();
     let mut best: Option<(usize, &str)> = None;
     for name in known {

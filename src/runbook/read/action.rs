@@ -218,7 +218,9 @@ impl<'s> Reader<'s> {
             self.refer(RefKind::Until, &until, node, cx);
             Some(until)
         });
-        let sampled = Cx { result: true, ..cx };
+        // `result` is that of the sample, not of the probe.
+        let sample = check.as_ref().and_then(|check| usize::try_from(check.0.ix.0).ok());
+        let sampled = Cx { result: true, step: sample.or(cx.step), ..cx };
         let keep = fields.get("keep").and_then(|n| self.expr(n, sampled, "`keep`"));
         Some(Probe { check: check?, every: every.unwrap_or(crate::limits::PROBE_EVERY), until, keep })
     }

@@ -446,7 +446,7 @@ impl<'s> Reader<'s> {
                 process.secret_files.push((key.text.clone(), name));
             }
         }
-        let mut plain = |reader: &mut Self, name: &str, cx: Cx| {
+        let plain = |reader: &mut Self, name: &str, cx: Cx| {
             mods.get(name)
                 .and_then(|n| reader.template(n, Place::Plain, cx, &format!("`{name}`")))
         };

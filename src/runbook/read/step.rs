@@ -2,6 +2,7 @@
 
 use super::modifier::Mods;
 use super::{Cx, Entry, Inherited, Reader, Role, RollbackKind, Zone, list_of};
+use crate::limits;
 use crate::runbook::grammar::{self, ActionSpec, Class};
 use crate::runbook::model::{Action, Check, Effect, Step, StepIx};
 use crate::runbook::problem::{Problem, Span};
@@ -67,7 +68,7 @@ impl<'s> Reader<'s> {
         let mut steps = Vec::new();
         for (position, node) in nodes.iter().enumerate() {
             let place = format!("{}{}", list.prefix, position + 1);
-            steps.extend(self.step(node, list, number, position, place));
+            steps.extend(self.step(node, list, number, place));
         }
         steps
     }
@@ -90,7 +91,7 @@ impl<'s> Reader<'s> {
             is_placed: parent.is_some(),
             inherited,
         };
-        let step = self.step(node, list, self.lists, 0, place)?;
+        let step = self.step(node, list, self.lists, place)?;
         Some(Check(Box::new(step)))
     }
 
@@ -99,7 +100,6 @@ impl<'s> Reader<'s> {
         node: &'s Node,
         list: List<'_>,
         number: usize,
-        position: usize,
         place: String,
     ) -> Option<Step> {
         let what = if list.role == Role::Check { "a check" } else { "a step" };
@@ -112,6 +112,9 @@ impl<'s> Reader<'s> {
                 return None;
             }
         };
+        if !self.has_room(list.role, entries[0].0.span) {
+            return None;
+        }
         let keys = self.keys(entries, list.role, what);
         let ix = self.outline.entries.len();
         self.outline.entries.push(Entry {
@@ -121,7 +124,6 @@ impl<'s> Reader<'s> {
             parent: list.parent,
             role: list.role,
             list: number,
-            position,
             action: keys.action.map(|(action, _)| action),
             effect: Effect::Read,
             fans_out: false,
@@ -145,6 +147,24 @@ impl<'s> Reader<'s> {
         let step = self.modified(&mods, &keys, cx, list, &id, is_named);
         self.reads_only(ix, list.role);
         step.map(|step| Step { ix: StepIx(u32::try_from(ix).unwrap_or(u32::MAX)), ..step })
+    }
+
+    /// Whether one more step may be read; the first one too many is reported, and all after it are
+    /// left unread: a file of a hundred thousand steps must not take a hundred thousand squared.
+    fn has_room(&mut self, role: Role, span: Span) -> bool {
+        self.steps += usize::from(role != Role::Check);
+        let has_room = self.steps <= limits::RUNBOOK_STEPS_MAX
+            && self.outline.entries.len() < limits::RUNBOOK_ENTRIES_MAX;
+        if !has_room && !self.is_full {
+            self.is_full = true;
+            let most = limits::RUNBOOK_STEPS_MAX;
+            self.push(
+                Problem::error("E_TOO_MANY_STEPS", span, format!("more than {most} steps"))
+                    .label("the first one too many")
+                    .help("split the runbook into several that `call` one another"),
+            );
+        }
+        has_room
     }
 
     /// The one action among the keys, and what is no key of a step at all.
@@ -228,7 +248,8 @@ impl<'s> Reader<'s> {
 
     fn id(&mut self, node: &Node, ix: usize) -> Option<String> {
         let id = self.text(node, "`id`")?;
-        let is_id = id.starts_with(|c: char| c.is_ascii_lowercase())
+        let is_id = id.len() <= limits::STEP_ID_BYTES_MAX
+            && id.starts_with(|c: char| c.is_ascii_lowercase())
             && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !is_id {
             let message = format!("`{}` is not an id", yaml::shorten(&id));

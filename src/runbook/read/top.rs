@@ -45,7 +45,6 @@ impl<'s> Reader<'s> {
         let guard = get("guard").and_then(|node| self.guard(node));
         let steps = get("steps").map(|node| self.steps(node, List::top(Role::Steps, "")));
         let finally = get("finally").map(|node| self.steps(node, List::top(Role::Finally, "finally.")));
-        self.count_steps(get("steps").or(get("finally")));
         let outputs = get("outputs").map(|node| self.named_exprs(node, cx(Zone::End), "`outputs`"));
         let runbook = Runbook {
             name: name.unwrap_or_default(),
@@ -228,20 +227,6 @@ impl<'s> Reader<'s> {
             }
         }
         self.defaults = Some(node);
-    }
-
-    fn count_steps(&mut self, node: Option<&Node>) {
-        let steps = self.outline.entries.iter().filter(|entry| entry.role != Role::Check).count();
-        if let Some(node) = node
-            && steps > limits::RUNBOOK_STEPS_MAX
-        {
-            let most = limits::RUNBOOK_STEPS_MAX;
-            let at = super::first_line(self.source, node.span);
-            self.push(
-                Problem::error("E_TOO_MANY_STEPS", at, format!("{steps} steps: at most {most}"))
-                    .help("split it into runbooks that `call` one another"),
-            );
-        }
     }
 }
 
