@@ -11,10 +11,29 @@ pub const YAML_DEPTH_MAX: usize = 16;
 /// Nodes that a YAML file may expand to through its aliases: a bomb reaches any bound, a runbook
 /// of 1,000 full steps stays under a fifth of it.
 pub const YAML_NODES_MAX: usize = 100_000;
+/// Text that a YAML file may expand to through its aliases: four files of the largest size. Bytes.
+pub const YAML_TEXT_BYTES_MAX: usize = 4 << 20;
 /// Length of one template or expression: minijinja's parser overflows its stack above 8 KiB. Bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 2 << 10;
 /// Instructions that one expression may take: well under a millisecond.
 pub const EXPRESSION_FUEL: u64 = 20_000;
+/// Items and bytes that one expression may touch, an item counted as 16: eight passes over the
+/// largest list that fits into a result, under a second even where it is all lists.
+pub const EXPRESSION_WORK_MAX: usize = 64 << 20;
+/// Brackets, `not`s, `-`s and `else`s inside one another: nobody reads more, and each takes stack.
+pub const EXPRESSION_NESTING_MAX: usize = 24;
+/// Depth of an expression's tree, chains of operators and filters included; bounds the stack.
+pub const EXPRESSION_DEPTH_MAX: usize = 128;
+/// Pieces that one template may render, rounds of `each` counted: bounds nested loops.
+pub const TEMPLATE_PIECES_MAX: usize = 1_000_000;
+/// A rendered URL: servers refuse far shorter ones. Bytes.
+pub const URL_BYTES_MAX: usize = 64 << 10;
+/// Blocks inside one another in a template; each takes stack in the parser.
+pub const TEMPLATE_NESTING_MAX: usize = 16;
+/// A regular expression as an author writes it. Bytes.
+pub const PATTERN_BYTES_MAX: usize = 1 << 10;
+/// A regular expression once compiled: `\w{1,20}` fits, multiplied repetitions do not. Bytes.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// What expressions see of one output, and what `parse` reads. Bytes.
 pub const EXPRESSION_OUTPUT_BYTES_MAX: u64 = 1 << 20;
 /// One rendered argument: Linux's `MAX_ARG_STRLEN`, which counts the final NUL. Bytes.
@@ -97,3 +116,14 @@ pub const SERVICE_PROOF: Duration = Duration::from_millis(200);
 /// An SNTP server's answer, where `connect_timeout` is not shorter: beyond it the delay makes the
 /// offset worthless.
 pub const SNTP_WAIT: Duration = Duration::from_secs(5);
+/// How long a gate stays open where it sets no `expires` (spec 2).
+pub const GATE_EXPIRES: Duration = Duration::from_secs(4 * 3600);
+/// Between two looks of a `guard` that sets no `every`: an abort is then at most as late as the
+/// sum of this and the check itself.
+pub const GUARD_EVERY: Duration = Duration::from_secs(5);
+/// Before the second attempt of a `retry` that sets no `backoff` (spec 1).
+pub const RETRY_BACKOFF: Duration = Duration::from_secs(2);
+/// Longest delay of a `retry` that sets no `max` (spec 1).
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
+/// Between two samples of a `probe` that sets no `every` (spec 1).
+pub const PROBE_EVERY: Duration = Duration::from_millis(100);
