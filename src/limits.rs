@@ -144,14 +144,3 @@ pub const PROBLEMS_MAX: usize = 1_000;
 pub const RUNBOOK_ENTRIES_MAX: usize = 4 * RUNBOOK_STEPS_MAX;
 /// Length of a step's id: it stands in every line of a report. Bytes.
 pub const STEP_ID_BYTES_MAX: usize = 100;
-/// How long a gate stays open where it sets no `expires` (spec 2).
-pub const GATE_EXPIRES: Duration = Duration::from_secs(4 * 3600);
-/// Between two looks of a `guard` that sets no `every`: an abort is then at most as late as the
-/// sum of this and the check itself.
-pub const GUARD_EVERY: Duration = Duration::from_secs(5);
-/// Before the second attempt of a `retry` that sets no `backoff` (spec 1).
-pub const RETRY_BACKOFF: Duration = Duration::from_secs(2);
-/// Longest delay of a `retry` that sets no `max` (spec 1).
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
-/// Between two samples of a `probe` that sets no `every` (spec 1).
-pub const PROBE_EVERY: Duration = Duration::from_millis(100);
