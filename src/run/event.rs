@@ -72,6 +72,15 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         comment: Option<String>,
     },
+    /// The run's own deadline struck.
+    #[serde(rename = "run.timed_out")]
+    RunTimedOut {},
+    /// The steps are over; rollbacks, or `finally`, begin.
+    #[serde(rename = "phase.entered")]
+    PhaseEntered {
+        /// `rollback` or `finally`.
+        phase: String,
+    },
     /// The run waits for a person to decide.
     #[serde(rename = "run.suspended")]
     RunSuspended {
@@ -145,8 +154,8 @@ pub struct RunRequested {
     /// Texts of the files that its scripts name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Stored>,
-    /// Resolved inputs, defaults included.
-    pub inputs: Map<String, Value>,
+    /// Resolved inputs, defaults included: an object.
+    pub inputs: Stored,
     /// Who.
     pub requester: Requester,
     /// By what: `{ kind: cli }`.
@@ -232,6 +241,9 @@ pub struct StepFinished {
     /// `done` held: nothing was done, nothing is to be undone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub was_done: bool,
+    /// It never began: nothing is to be undone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub did_not_happen: bool,
     /// Processes that could not be ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<String>,

@@ -119,6 +119,9 @@ impl InputType {
     }
 }
 
+/// Temporary.
+pub fn parse_outputs(_declared: &[(String, InputType)], _bytes: &[u8]) -> Result<serde_json::Map<String, Value>, crate::outcome::ErrorInfo> {
+    unimplemented!()
 /// Reads values; of what a step wrote, which may be sensitive, errors show nothing.
 #[derive(Clone, Copy)]
 struct Reader {
