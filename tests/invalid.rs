@@ -104,7 +104,9 @@ fn no_input_panics() {
     for folder in folders("valid") {
         let source = fs::read(folder.join("runbook.yaml")).unwrap();
         for at in (0..source.len()).step_by(101) {
-            for inserted in [&b""[..], b"{", b"\t", b"\"", b": ", b"\xff", b"{{", b"- ", b"|\n", b"&a *a"] {
+            for inserted in
+                [&b""[..], b"{", b"\t", b"\"", b": ", b"\xff", b"{{", b"- ", b"|\n", b"&a *a"]
+            {
                 let mut bytes = source[..at].to_vec();
                 bytes.extend(inserted);
                 if !inserted.is_empty() {

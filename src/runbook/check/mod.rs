@@ -70,10 +70,14 @@ impl<'c> Checker<'c> {
         for entry in self.entries().iter().filter(|entry| entry.is_named) {
             if let Some(first) = seen.insert(entry.id.as_str(), entry.span) {
                 self.push(
-                    Problem::error("E_ID_DUPLICATE", entry.span, format!("id `{}` is taken", entry.id))
-                        .label("used again")
-                        .related(first, "first used here")
-                        .help("ids are unique in the whole runbook"),
+                    Problem::error(
+                        "E_ID_DUPLICATE",
+                        entry.span,
+                        format!("id `{}` is taken", entry.id),
+                    )
+                    .label("used again")
+                    .related(first, "first used here")
+                    .help("ids are unique in the whole runbook"),
                 );
             }
         }
@@ -112,9 +116,15 @@ impl<'c> Checker<'c> {
         let problem = if proved == at {
             Some(("a step cannot prove itself".to_owned(), "name the change that it verifies"))
         } else if self.entries()[proved].effect != super::model::Effect::Change {
-            Some((format!("`{id}` changes nothing that could be proved"), "name a step that changes something"))
+            Some((
+                format!("`{id}` changes nothing that could be proved"),
+                "name a step that changes something",
+            ))
         } else if !self.order.may_name(at, proved) {
-            Some((format!("`{id}` is not sure to have ended before"), "put this step behind the change, or add it to `needs`"))
+            Some((
+                format!("`{id}` is not sure to have ended before"),
+                "put this step behind the change, or add it to `needs`",
+            ))
         } else {
             None
         };
@@ -147,7 +157,9 @@ impl<'c> Checker<'c> {
             ),
         };
         let other = entry.span;
-        self.push(Problem::error("E_REFERENCE", span, message).related(other, "this step").help(help));
+        self.push(
+            Problem::error("E_REFERENCE", span, message).related(other, "this step").help(help),
+        );
     }
 
     /// `{{name}}` in a text that is never templated.
@@ -179,17 +191,17 @@ impl<'c> Checker<'c> {
         for entry in self.entries() {
             if let (Some(span), true) = (entry.localhost, self.outline.has_targets) {
                 let action = entry.action.map_or("it", |action| action.name);
-                let message = format!("`{action}` runs from the agent: this is the agent's own host");
+                let message =
+                    format!("`{action}` runs from the agent: this is the agent's own host");
                 self.push(
-                    Problem::warning("W_LOCALHOST", span, message)
-                        .label("not the target")
-                        .help("name the target's address, `{{target.address}}`, or run `command` on it"),
+                    Problem::warning("W_LOCALHOST", span, message).label("not the target").help(
+                        "name the target's address, `{{target.address}}`, or run `command` on it",
+                    ),
                 );
             }
         }
         use super::model::Kind;
-        let wants_tests =
-            matches!(self.outline.kind, Some(Kind::Remediation | Kind::FailoverTest));
+        let wants_tests = matches!(self.outline.kind, Some(Kind::Remediation | Kind::FailoverTest));
         if wants_tests && options.has_tests == Some(false) {
             let message = "this runbook has no tests";
             self.push(
@@ -202,7 +214,9 @@ impl<'c> Checker<'c> {
 }
 
 fn is_gate(entry: &Entry) -> bool {
-    entry.action.is_some_and(|action| matches!(action.name, "approve" | "manual" | "wait" | "probe"))
+    entry
+        .action
+        .is_some_and(|action| matches!(action.name, "approve" | "manual" | "wait" | "probe"))
 }
 
 /// Whether the step stands in `steps`, not in what runs when something went wrong.

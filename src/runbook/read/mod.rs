@@ -8,6 +8,7 @@ mod gate;
 mod input;
 mod modifier;
 mod params;
+mod process;
 mod scalar;
 mod step;
 mod top;
@@ -280,8 +281,11 @@ impl Reader<'_> {
         if object.one_of.is_empty() {
             return;
         }
-        let found: Vec<_> =
-            fields.entries.iter().filter(|(key, _)| object.one_of.contains(&key.text.as_str())).collect();
+        let found: Vec<_> = fields
+            .entries
+            .iter()
+            .filter(|(key, _)| object.one_of.contains(&key.text.as_str()))
+            .collect();
         let choices = or_list(object.one_of);
         match found.as_slice() {
             [_] => {}

@@ -49,7 +49,9 @@ impl<'s> Reader<'s> {
                 let problem = self.expected(node, what, "`true` or `false`");
                 let help = match node.scalar().map(|scalar| scalar.text.to_lowercase()) {
                     Some(text) if matches!(text.as_str(), "yes" | "on" | "true") => "write `true`",
-                    Some(text) if matches!(text.as_str(), "no" | "off" | "false") => "write `false`",
+                    Some(text) if matches!(text.as_str(), "no" | "off" | "false") => {
+                        "write `false`"
+                    }
                     _ => "write `true` or `false`, without quotes",
                 };
                 self.push(problem.help(help));

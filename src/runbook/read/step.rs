@@ -48,7 +48,11 @@ impl<'s> Reader<'s> {
             (Kind::Map(entries), _) => {
                 let problem = self.expected(node, "this", "a list of steps");
                 let is_step = entries.iter().any(|(key, _)| grammar::action(&key.text).is_some());
-                let help = if is_step { "put `- ` in front of the step" } else { "begin each step with `- `" };
+                let help = if is_step {
+                    "put `- ` in front of the step"
+                } else {
+                    "begin each step with `- `"
+                };
                 self.push(problem.help(help));
                 return Vec::new();
             }
@@ -203,9 +207,9 @@ impl<'s> Reader<'s> {
         if actions.is_empty() && !has_unknown {
             let message = format!("{what} has no action");
             self.push(
-                Problem::error("E_NO_ACTION", first, message)
-                    .label("says how, not what")
-                    .help("add one action, such as `command`, `shell`, `http`, `service` or `approve`"),
+                Problem::error("E_NO_ACTION", first, message).label("says how, not what").help(
+                    "add one action, such as `command`, `shell`, `http`, `service` or `approve`",
+                ),
             );
         }
         let action = actions.first().map(|(action, _, node)| (*action, *node));
@@ -218,13 +222,7 @@ impl<'s> Reader<'s> {
     }
 
     /// Reports a modifier that the action, or a check, does not take.
-    fn fits(
-        &mut self,
-        key: &Key,
-        modifier: &grammar::Modifier,
-        action: &ActionSpec,
-        role: Role,
-    ) {
+    fn fits(&mut self, key: &Key, modifier: &grammar::Modifier, action: &ActionSpec, role: Role) {
         let name = modifier.key.name;
         if role == Role::Check && !modifier.in_check {
             let message = format!("a check takes no `{name}`");
@@ -237,9 +235,16 @@ impl<'s> Reader<'s> {
             let message = format!("`{}` takes no `{name}`", action.name);
             let problem = Problem::error("E_MODIFIER", key.span, message).label("not taken here");
             let help = match (action.class, name) {
-                (Class::Approve, "when") => "a gate is never skipped by itself: guard it with `block`, `switch` or `end`".to_owned(),
-                (Class::Endpoint, "target") => "it runs from the agent, once; use `for_each` for several endpoints".to_owned(),
-                (Class::Block | Class::Switch, "effect") => "its effect is the strongest of what it holds".to_owned(),
+                (Class::Approve, "when") => {
+                    "a gate is never skipped by itself: guard it with `block`, `switch` or `end`"
+                        .to_owned()
+                }
+                (Class::Endpoint, "target") => {
+                    "it runs from the agent, once; use `for_each` for several endpoints".to_owned()
+                }
+                (Class::Block | Class::Switch, "effect") => {
+                    "its effect is the strongest of what it holds".to_owned()
+                }
                 _ => "remove it".to_owned(),
             };
             self.push(problem.help(help));
@@ -267,7 +272,8 @@ impl<'s> Reader<'s> {
                     yaml::shorten(fixed)
                 )),
             });
-        } else if grammar::ROOTS.contains(&id.as_str()) || grammar::RESERVED.contains(&id.as_str()) {
+        } else if grammar::ROOTS.contains(&id.as_str()) || grammar::RESERVED.contains(&id.as_str())
+        {
             let message = format!("`{id}` is no id: expressions read the name otherwise");
             self.push(
                 Problem::error("E_ID_RESERVED", node.span, message).help("choose another name"),
@@ -296,7 +302,8 @@ impl<'s> Reader<'s> {
                     .help("a check looks at something: a process, an endpoint or a host"),
             );
         } else if entry.effect != Effect::Read {
-            let message = format!("a check only reads, but this `{}` changes something", action.name);
+            let message =
+                format!("a check only reads, but this `{}` changes something", action.name);
             self.push(Problem::error("E_CHECK_EFFECT", span, message).label("changes something"));
         }
     }
@@ -311,7 +318,8 @@ impl<'s> Reader<'s> {
                 .strip_prefix("inputs.")
                 .is_some_and(|name| self.one_targets.iter().any(|one| one == name)),
             None => {
-                let is_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@');
+                let is_name =
+                    |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@');
                 text != "all" && !text.is_empty() && text.chars().all(is_name)
             }
         }
@@ -320,7 +328,9 @@ impl<'s> Reader<'s> {
     /// The strongest effect among the steps that stand in `parent`, in whatever depth.
     pub(super) fn strongest_inside(&self, parent: usize) -> Effect {
         let inside = self.outline.entries.iter().filter(|entry| {
-            entry.parent == Some(parent) && entry.role != Role::Rollback && entry.role != Role::Check
+            entry.parent == Some(parent)
+                && entry.role != Role::Rollback
+                && entry.role != Role::Check
         });
         inside.map(|entry| entry.effect).max().unwrap_or(Effect::Read)
     }
