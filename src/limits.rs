@@ -138,3 +138,9 @@ pub const SERVICE_PROOF: Duration = Duration::from_millis(200);
 /// An SNTP server's answer, where `connect_timeout` is not shorter: beyond it the delay makes the
 /// offset worthless.
 pub const SNTP_WAIT: Duration = Duration::from_secs(5);
+/// Problems of one file that are reported: a page of ten is read, a book of a thousand is not.
+pub const PROBLEMS_MAX: usize = 1_000;
+/// Steps and checks of one runbook together: a step has at most a few checks.
+pub const RUNBOOK_ENTRIES_MAX: usize = 4 * RUNBOOK_STEPS_MAX;
+/// Length of a step's id: it stands in every line of a report. Bytes.
+pub const STEP_ID_BYTES_MAX: usize = 100;

@@ -78,9 +78,17 @@ impl Attempt<'_> {
 enum Ending {
     No,
     /// TERM was sent; KILL follows at this time.
-    Asked(End, Instant),
+    Asked(Why, Instant),
     /// KILL was sent; at this time we stop waiting for the end.
-    Killed(End, Instant),
+    Killed(Why, Instant),
+}
+
+/// Why we are ending it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Why {
+    end: End,
+    /// Our first signal leaves it no choice: if it has an exit code, it was sooner than we.
+    is_deadly: bool,
 }
 
 /// Waits until the process has ended: `Completed` if it did so by itself, `TimedOut` or
@@ -127,13 +135,16 @@ async fn watch(hold: &Hold, pipes: &mut Pipes<'_>, cx: &Cx, conduct: Conduct) ->
     }
     match ending {
         Ending::No => End::Completed,
-        Ending::Asked(why, _) | Ending::Killed(why, _) => why,
+        Ending::Asked(why, _) | Ending::Killed(why, _) => {
+            let is_too_late = why.is_deadly && hold.leader.exit_code().is_some();
+            if is_too_late { End::Completed } else { why.end }
+        }
     }
 }
 
 fn cancelled(hold: &Hold, ending: Ending, urgency: Cancel, conduct: Conduct) -> Ending {
     match (ending, urgency) {
-        (Ending::No, Cancel::AtOnce) => hold.kill(End::Cancelled),
+        (Ending::No, Cancel::AtOnce) => hold.kill(Why { end: End::Cancelled, is_deadly: true }),
         (Ending::No, _) => hold.ask(End::Cancelled, conduct),
         (Ending::Asked(why, _), Cancel::AtOnce) => hold.kill(why),
         (under_way, _) => under_way,
@@ -211,7 +222,8 @@ impl Hold {
     }
 
     /// TERM; and CONT, since what is stopped would not hear it.
-    fn ask(&self, why: End, conduct: Conduct) -> Ending {
+    fn ask(&self, end: End, conduct: Conduct) -> Ending {
+        let why = Why { end, is_deadly: procfs::dies_of(self.leader.pid, Signal::TERM) };
         let all = self.all();
         self.signal(&all, Signal::TERM);
         self.signal(&all, Signal::CONT);
@@ -219,7 +231,7 @@ impl Hold {
     }
 
     /// KILL. What this misses loses its parent and is found by [`Hold::end_rest`].
-    fn kill(&self, why: End) -> Ending {
+    fn kill(&self, why: Why) -> Ending {
         let all = self.all();
         if let Some(slot) = &self.slot {
             slot.kill();
@@ -250,7 +262,7 @@ impl Hold {
             if Instant::now() > until {
                 return rest.iter().map(procfs::describe).collect();
             }
-            if let Some(slot) = &self.slot {
+            if is_populated && let Some(slot) = &self.slot {
                 slot.kill();
             }
             // Before its children become ours, and perhaps nobody's for a moment.

@@ -34,9 +34,20 @@ impl Stop {
     }
 }
 
-/// Waits for `work`, but no longer than the attempt may last. What is already there wins over a
-/// deadline that passes at the same moment.
+/// Whether the attempt has to end before `work` is even begun.
+pub(super) fn over(cx: &Cx) -> Option<Stop> {
+    if *cx.cancel.borrow() != Cancel::No {
+        return Some(Stop::Cancelled);
+    }
+    cx.deadline.filter(|at| *at <= Instant::now()).map(|_| Stop::Deadline)
+}
+
+/// Waits for `work`, but no longer than the attempt may last; work that comes too late is not
+/// begun. What is already there wins over a deadline that passes at the same moment.
 pub(super) async fn bounded<T>(cx: &Cx, work: impl Future<Output = T>) -> Result<T, Stop> {
+    if let Some(stop) = over(cx) {
+        return Err(stop);
+    }
     tokio::select! {
         biased;
         done = work => Ok(done),

@@ -29,6 +29,10 @@ pub(super) struct Slot {
     path: PathBuf,
     folder: OwnedFd,
     events: OwnedFd,
+    /// KILL was used on it: kernels since 6.12 then kill whatever is born into it by
+    /// `CLONE_INTO_CGROUP` (they compare its count of kills with that of the parent's cgroup), so
+    /// it cannot be used again.
+    was_killed: AtomicBool,
 }
 
 impl Slot {
@@ -45,22 +49,21 @@ impl Slot {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        match fs::create_dir(&path) {
-            Ok(()) => {}
-            // Left by a dead owner that had our number.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(_) => return None,
+        if fs::create_dir(&path).is_err() {
+            // Left by a dead owner that had our number, and perhaps killed: never used as it is.
+            fs::remove_dir(&path).and_then(|()| fs::create_dir(&path)).ok()?;
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(&path, flags | OFlags::DIRECTORY, Mode::empty()).ok()?;
         let events = rustix::fs::openat(&folder, "cgroup.events", flags, Mode::empty()).ok()?;
-        let slot = Slot { path, folder, events };
-        (!slot.is_populated()).then_some(slot)
+        Some(Slot { path, folder, events, was_killed: AtomicBool::new(false) })
     }
 
     /// Gives it back for the next attempt; one that could not be emptied is left as it is.
     pub(super) fn release(self) {
-        if !self.is_populated() {
+        if self.was_killed.load(Ordering::Relaxed) {
+            let _ = fs::remove_dir(&self.path);
+        } else if !self.is_populated() {
             IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(self);
         }
     }
@@ -97,6 +100,7 @@ impl Slot {
 
     /// KILL for all inside, in one stroke: no fork escapes it, and no other user's process either.
     pub(super) fn kill(&self) {
+        self.was_killed.store(true, Ordering::Relaxed);
         kill(&self.path);
     }
 }

@@ -7,42 +7,75 @@ use tokio::net::UdpSocket;
 
 use super::Cx;
 use super::bounded::{
-    Fields, bounded, connect_budget, found, reading, refused, seconds, stopped, unknown,
+    Fields, bounded, connect_budget, error, found, reading, refused, seconds, stopped, unknown,
     unreachable,
 };
+use super::process::run_process;
+use super::service_backend::text_of;
 use crate::limits::SNTP_WAIT;
-use crate::outcome::{Outcome, Verdict};
-use crate::runbook::params::Clock;
+use crate::outcome::{End, Outcome, Verdict};
+use crate::runbook::params::{Clock, ProcessSettings};
 
 /// Asks `server` (`host` or `host:port`) by SNTP, or else what this host knows of its own
 /// synchronisation.
 ///
 /// Fields: `offset_seconds` (positive: the server is ahead of us), and with a server
 /// `delay_seconds` (the offset is wrong by at most half of it) and `stratum`. Without one
-/// `synchronized`, and no offset: whether this clock is kept is all that can be read without
-/// asking somebody. Where nobody keeps it, or nothing can be known, the rule is unknown: a number
-/// is never made up.
+/// `synchronized`, and an offset only where chronyd keeps one. Where nothing can be known the rule
+/// is unknown: a number is never made up.
 pub async fn perform(params: &Clock, cx: &Cx) -> Outcome {
     match &params.server {
         Some(server) => ask(server, cx).await,
-        None => match reading(cx, |_| own_state()).await {
-            Ok(outcome) | Err(outcome) => outcome,
-        },
+        None => own_state(cx).await,
     }
 }
 
-/// systemd-timesyncd touches this file whenever it has set the clock; chrony's and ntpd's wait
-/// units do the same through `systemd-time-wait-sync`.
+/// systemd-timesyncd makes this file once it has set the clock.
 const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 
-fn own_state() -> Outcome {
-    if std::path::Path::new(SYNCHRONIZED).exists() {
-        return found(Verdict::Ok, Fields::default().set("synchronized", true).0);
+/// Asks who may keep this clock: timesyncd by its mark, chronyd by its client.
+async fn own_state(cx: &Cx) -> Outcome {
+    let marked = reading(cx, |_| std::path::Path::new(SYNCHRONIZED).exists());
+    match marked.await {
+        Ok(true) => return found(Verdict::Ok, Fields::default().set("synchronized", true).0),
+        Ok(false) => {}
+        Err(outcome) => return outcome,
     }
-    unknown(
-        "E_CLOCK",
-        "read this host's synchronisation: nothing here tells of it; name a `server` to compare with",
-    )
+    let argv = ["chronyc", "-n", "-c", "tracking"].map(str::to_owned);
+    let end = run_process(&argv, &ProcessSettings::default(), cx).await;
+    if matches!(end.end, End::TimedOut | End::Cancelled | End::Interrupted) {
+        return Outcome { end: end.end, error: end.error, ..Outcome::default() };
+    }
+    let told = match end.exit_code {
+        Some(0) => read_tracking(&text_of(end.stdout.as_ref())),
+        _ => None,
+    };
+    match told {
+        Some((true, offset_s)) => {
+            let fields =
+                Fields::default().set("synchronized", true).set("offset_seconds", offset_s);
+            found(Verdict::Ok, fields.0)
+        }
+        Some((false, _)) => {
+            let why = error("E_CLOCK", "this host's chronyd runs, but has no time to follow");
+            let fields = Fields::default().set("synchronized", false);
+            Outcome { error: Some(why), ..found(Verdict::Critical, fields.0) }
+        }
+        None => unknown(
+            "E_CLOCK",
+            "read this host's synchronisation: nothing here tells of it; name a `server` to \
+             compare with",
+        ),
+    }
+}
+
+/// Chrony's report as comma-separated values: whether it is synchronised, and how many seconds the
+/// clock is behind.
+fn read_tracking(text: &str) -> Option<(bool, f64)> {
+    let columns: Vec<&str> = text.trim().split(',').collect();
+    let offset_s: f64 = columns.get(4)?.parse().ok()?;
+    let leap = columns.get(13)?;
+    Some((*leap != "Not synchronised", offset_s))
 }
 
 async fn ask(server: &str, cx: &Cx) -> Outcome {
@@ -218,6 +251,20 @@ mod tests {
         let mut timeless = answer(0x24, 2, left, 0.0);
         timeless[40..48].fill(0);
         assert!(read(&timeless, left, Duration::ZERO).is_err());
+    }
+
+    #[test]
+    fn what_chrony_says() {
+        let line = |leap: &str| {
+            format!(
+                "C0000201,192.0.2.1,3,1700000000.1,0.000123,0.1,0.1,1,0,0.1,0.03,0.01,64.2,{leap}\n"
+            )
+        };
+        assert_eq!(read_tracking(&line("Normal")), Some((true, 0.000_123)));
+        assert_eq!(read_tracking(&line("Not synchronised")), Some((false, 0.000_123)));
+        for junk in ["", "506 Cannot talk to daemon", ",,,,x"] {
+            assert_eq!(read_tracking(junk), None, "{junk}");
+        }
     }
 
     #[test]

@@ -74,11 +74,11 @@ fn question(params: &Dns) -> Result<(Name, RecordType), String> {
     {
         return Ok((Name::from(address), kind));
     }
-    let name = Name::from_utf8(&params.name)
-        .map_err(|why| format!("`{}` is not a name: {why}", params.name))?;
-    if name.is_root() && params.name != "." {
+    if params.name.is_empty() {
         return Err("the name is empty".to_owned());
     }
+    let name = Name::from_utf8(&params.name)
+        .map_err(|why| format!("`{}` is not a name: {why}", params.name))?;
     Ok((name, kind))
 }
 

@@ -280,9 +280,9 @@ mod tests {
             let file = FoundFile { path, dev: 1, ino: 1, size_bytes: 1, mtime: String::new() };
             Candidate { modified, file }
         };
-        let ask = |keep_newest, older_than| {
+        let ask = |keep_newest: u64, older_than: Option<u64>| {
             let older_than =
-                older_than.map(|days: u64| Seconds(std::time::Duration::from_secs(86_400 * days)));
+                older_than.map(|days| Seconds(std::time::Duration::from_secs(86_400 * days)));
             let mut params: Find =
                 serde_json::from_value(json!({"dir": "/d", "keep_newest": keep_newest})).unwrap();
             params.older_than = older_than;

@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 
 use super::Cx;
 use super::bounded::{
-    Fields, Stop, bounded, connect_budget, found, reading, refused, seconds, stopped, unknown,
-    unreachable,
+    Fields, Stop, bounded, connect_budget, found, over, reading, refused, seconds, stopped,
+    unknown, unreachable,
 };
 use super::cert::{self, Facts, Record, Strictness};
 use crate::limits::{
@@ -339,6 +339,10 @@ async fn send(
     to_send = to_send.headers(request.headers.clone());
     if let Some(body) = &request.body {
         to_send = to_send.body(body.clone());
+    }
+    if let Some(stop) = over(cx) {
+        // Nothing was sent yet, whatever the request would have done.
+        return Err(Box::new(stopped(stop)));
     }
     match bounded(cx, to_send.send()).await {
         Ok(Ok(response)) => Ok((response, record)),

@@ -138,6 +138,13 @@ impl Leader {
         !matches!(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), look), Ok(None))
     }
 
+    /// Its exit code, if it has ended with one; it is not waited for yet.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), look);
+        status.ok().flatten()?.exit_status()
+    }
+
     /// Waits for a process that has ended. From here on its number may be given to another.
     pub(super) fn reap(self) -> Option<WaitIdStatus> {
         let mut known = REGISTRY.known();

@@ -128,6 +128,23 @@ pub(super) fn describe(stat: &Stat) -> String {
     }
 }
 
+/// Whether `pid` neither catches nor ignores nor holds back `signal`, so that it dies of it.
+pub(super) fn dies_of(pid: i32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    masks_lack(&status, signal.as_raw())
+}
+
+fn masks_lack(status: &str, signal: i32) -> bool {
+    let masks: Option<Vec<u64>> = ["SigBlk:\t", "SigIgn:\t", "SigCgt:\t"]
+        .into_iter()
+        .map(|name| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
+            u64::from_str_radix(mask, 16).ok()
+        })
+        .collect();
+    masks.is_some_and(|masks| masks.iter().all(|mask| mask >> (signal - 1) & 1 == 0))
+}
+
 /// Sends `signal` to exactly the process that `stat` is about, never to one that has its number
 /// by now.
 pub(super) fn signal(stat: &Stat, signal: Signal) -> rustix::io::Result<()> {
@@ -209,6 +226,20 @@ mod tests {
         assert_eq!(stat.group, rustix::process::getpgrp().as_raw_nonzero().get());
         assert!(!stat.is_dead());
         assert!(all().contains(&pid));
+    }
+
+    #[test]
+    fn who_dies_of_a_signal() {
+        let status = |blocked: u64, ignored: u64, caught: u64| {
+            format!("SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n")
+        };
+        let term = 1 << 14;
+        assert!(masks_lack(&status(0, 0, 0), 15));
+        assert!(masks_lack(&status(!term, !term, !term), 15));
+        for (blocked, ignored, caught) in [(term, 0, 0), (0, term, 0), (0, 0, term)] {
+            assert!(!masks_lack(&status(blocked, ignored, caught), 15));
+        }
+        assert!(!masks_lack("", 15), "what cannot be known is not so");
     }
 
     #[test]

@@ -718,8 +718,6 @@ fn lost() -> AttemptEnd {
     let error = Some(ErrorInfo { code: "E_INTERNAL".to_owned(), message });
     let outcome = Outcome { end: End::Interrupted, error, ..Outcome::default() };
     AttemptEnd {
-        node: NodeIx(0),
-        attempt: 0,
         report: Report { outcome, ..Report::default() },
         was_done: false,
         duration: Duration::ZERO,

@@ -58,7 +58,7 @@ impl Perform for ThisHost {
     }
 
     fn end_leftovers(&self, scratch: &std::path::Path, run: RunId) -> Vec<String> {
-        crate::action::end_leftovers(scratch, run)
+        crate::action::leftover::end_leftovers(scratch, run)
     }
 }
 

@@ -14,7 +14,6 @@ use crate::limits::EXPRESSION_OUTPUT_BYTES_MAX;
 use crate::outcome::{Captured, End, ErrorInfo, Kept, Outcome, Verdict};
 use crate::run::Attempt;
 use crate::run::event::{Output, Status};
-use crate::run::graph::NodeIx;
 use crate::run::judge::{Judged, Report, Text, judge};
 use crate::runbook::model::{Action, Check, Wait as WrittenWait};
 use crate::runbook::params::{Resolved, Wait};
@@ -24,8 +23,6 @@ use crate::store::{Blob, Store, StoreError};
 /// What an attempt came back with, its outputs in the store.
 #[derive(Debug)]
 pub(super) struct AttemptEnd {
-    pub(super) node: NodeIx,
-    pub(super) attempt: u32,
     pub(super) report: Report,
     pub(super) was_done: bool,
     pub(super) duration: Duration,
@@ -68,8 +65,6 @@ impl Bench {
         };
         let mut blobs = Vec::new();
         let mut end = AttemptEnd {
-            node: attempt.node,
-            attempt: attempt.attempt,
             report: Report::default(),
             was_done: false,
             duration: Duration::ZERO,
@@ -189,9 +184,7 @@ impl Bench {
                 let store = Arc::clone(&self.store);
                 let kept = tokio::task::spawn_blocking(move || keep_file(&store, &path, bytes, is_readable));
                 let (placed, whole, tail) = kept.await.expect("keeping a file does not panic")?;
-                if let Blob::Placed { digest, .. } | Blob::Bytes { digest, .. } = &placed {
-                    output.blob = Some(*digest);
-                }
+                output.blob = Some(placed.digest());
                 output.kept_bytes = bytes;
                 output.tail_at = tail_at;
                 blobs.push(placed);

@@ -492,14 +492,16 @@ impl Run {
             StepState::Held { end } => end.attempts,
             _ => 0,
         };
+        // What a person passed over is not simply well.
+        let verdict = if reason == "person" { Verdict::Warning } else { Verdict::Ok };
         self.steps[ix.0] = StepState::Settled(StepEnd {
             status: Status::Skipped,
-            verdict: Verdict::Ok,
+            verdict,
             changed: false,
             attempts,
             message: None,
-            value: Arc::new(json!({ "status": "skipped", "verdict": "ok", "changed": false,
-                "attempts": attempts, "skip_reason": reason })),
+            value: Arc::new(json!({ "status": "skipped", "verdict": verdict,
+                "changed": false, "attempts": attempts, "skip_reason": reason })),
             measures: BTreeMap::new(),
             is_rescued: false,
         });

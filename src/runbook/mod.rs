@@ -17,8 +17,10 @@ pub mod template;
 pub mod value;
 mod yaml;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::limits;
 use model::Runbook;
 pub use problem::{Problem, Severity, Span};
 
@@ -63,11 +65,25 @@ pub fn check(source: &[u8], options: &Options) -> Checked {
             }
         },
     };
-    problems.sort_by(|a, b| {
-        (a.span, a.severity, a.code, &a.message).cmp(&(b.span, b.severity, b.code, &b.message))
-    });
     // Defaults are read with every step that takes them: the same problem once is enough.
-    problems.dedup_by(|a, b| (a.span, a.code, &a.message) == (b.span, b.code, &b.message));
+    let mut seen = HashSet::new();
+    problems.retain(|problem| seen.insert((problem.span, problem.code, problem.message.clone())));
+    problems.sort_by_key(|problem| (problem.span.start, problem.severity));
     let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
+    bound(&mut problems);
     Checked { runbook: runbook.filter(|_| !has_errors).map(Arc::new), problems }
+}
+
+/// Keeps the first problems of a file that has more than anybody reads; errors before warnings.
+fn bound(problems: &mut Vec<Problem>) {
+    let most = limits::PROBLEMS_MAX;
+    if problems.len() <= most {
+        return;
+    }
+    let more = problems.len() - most;
+    let at = problems[most].span;
+    problems.sort_by_key(|problem| problem.severity);
+    problems.truncate(most);
+    problems.sort_by_key(|problem| (problem.span.start, problem.severity));
+    problems.push(Problem::error("E_TOO_MANY_PROBLEMS", at, format!("and {more} more problems")));
 }

@@ -144,8 +144,8 @@ pub enum HttpAuth {
     Bearer(String),
 }
 
-/// `tls: { ca, sni }` of `http`: a PEM file of roots to trust instead of the system's, the name to
-/// ask for and to verify.
+/// `tls: { ca }` of `http`: a PEM file of roots to trust instead of the system's. The name that is
+/// asked for and verified is the URL's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]

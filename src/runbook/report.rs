@@ -11,6 +11,9 @@ use super::problem::{Problem, Severity, Span};
 /// Characters of one line that are shown: a line may be as long as the file.
 const LINE_CHARS_MAX: usize = 240;
 
+/// Lines between two marks that are shown rather than folded, on each side.
+const FOLD_LINES: usize = 3;
+
 /// Width into which long lines are cut around their marks, the same wherever it runs. Columns.
 const WIDTH: usize = 140;
 
@@ -56,23 +59,25 @@ fn one(problem: &Problem, file_name: &str, lines: &Lines<'_>, renderer: &Rendere
     };
     let title = level.primary_title(visible(&problem.message)).id(problem.code);
     // Only the lines that are marked, and the first of them decides what is shown as the place.
-    let marked: Vec<(Span, String, AnnotationKind)> = std::iter::once((
-        problem.span,
-        visible(&problem.label),
-        AnnotationKind::Primary,
-    ))
-    .chain(
-        problem.related.iter().map(|(at, label)| (*at, visible(label), AnnotationKind::Context)),
-    )
-    .collect();
+    let marked: Vec<(Span, String, AnnotationKind)> =
+        std::iter::once((problem.span, visible(&problem.label), AnnotationKind::Primary))
+            .chain(
+                problem
+                    .related
+                    .iter()
+                    .map(|(at, label)| (*at, visible(label), AnnotationKind::Context)),
+            )
+            .collect();
     let first = marked.iter().map(|(span, ..)| lines.number(span.start)).min().unwrap_or(0);
     let last = marked.iter().map(|(span, ..)| lines.number(span.start)).max().unwrap_or(0);
-    let wanted = |line: usize| marked.iter().any(|(span, ..)| lines.number(span.start) == line);
+    // Further away lines are folded: their text does not matter.
+    let wanted = |line: usize| {
+        marked.iter().any(|(span, ..)| lines.number(span.start).abs_diff(line) <= FOLD_LINES)
+    };
     let mut shown = String::new();
     let mut starts = Vec::new();
     for line in first..=last {
         starts.push(shown.len());
-        // Lines between marks are folded away: their text does not matter.
         if wanted(line) {
             let around: Vec<_> = marked
                 .iter()
@@ -83,7 +88,8 @@ fn one(problem: &Problem, file_name: &str, lines: &Lines<'_>, renderer: &Rendere
         }
         shown.push('\n');
     }
-    let mut snippet = Snippet::source(shown.clone()).line_start(first + 1).path(file_name).fold(true);
+    let mut snippet =
+        Snippet::source(shown.clone()).line_start(first + 1).path(file_name).fold(true);
     for (span, label, kind) in marked {
         let line = lines.number(span.start);
         let (text, offset) = lines.shown_span(line, span);
@@ -91,7 +97,8 @@ fn one(problem: &Problem, file_name: &str, lines: &Lines<'_>, renderer: &Rendere
         let end = (base + offset.end).min(base + text);
         let range = (base + offset.start).min(end)..end;
         let annotation = kind.span(range);
-        snippet = snippet.annotation(if label.is_empty() { annotation } else { annotation.label(label) });
+        snippet =
+            snippet.annotation(if label.is_empty() { annotation } else { annotation.label(label) });
     }
     let mut group = Group::with_title(title).element(snippet);
     if let Some(help) = &problem.help {
@@ -169,10 +176,8 @@ impl<'t> Lines<'t> {
         let first = around.iter().map(|span| span.start).min().unwrap_or(self.starts[number]);
         let from = (first - self.starts[number]).saturating_sub(LINE_CHARS_MAX / 4).min(line.len());
         let from = (0..=from).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-        let end = line[from..]
-            .char_indices()
-            .nth(LINE_CHARS_MAX)
-            .map_or(line.len(), |(at, _)| from + at);
+        let end =
+            line[from..].char_indices().nth(LINE_CHARS_MAX).map_or(line.len(), |(at, _)| from + at);
         from..end
     }
 

@@ -12,7 +12,10 @@ use super::grammar::{self, Key, Object, Shape};
 pub fn runbook_schema() -> Value {
     let mut root = object(&grammar::RUNBOOK, false);
     if let Some(properties) = root.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.insert("runwarden".into(), describe(json!({ "const": 1 }), grammar::RUNBOOK.key("runwarden")));
+        properties.insert(
+            "runwarden".into(),
+            describe(json!({ "const": 1 }), grammar::RUNBOOK.key("runwarden")),
+        );
         properties.insert("defaults".into(), json!({ "$ref": "#/$defs/defaults" }));
     }
     let mut schema = Map::new();
@@ -126,7 +129,11 @@ fn describe(mut schema: Value, key: Option<&Key>) -> Value {
 fn shape(shape_of: Shape, is_rendered: bool) -> Value {
     let reference = |name: &str| json!({ "$ref": format!("#/$defs/{name}") });
     let or_template = |schema: Value| {
-        if is_rendered { json!({ "anyOf": [schema, { "$ref": "#/$defs/template" }] }) } else { schema }
+        if is_rendered {
+            json!({ "anyOf": [schema, { "$ref": "#/$defs/template" }] })
+        } else {
+            schema
+        }
     };
     match shape_of {
         Shape::Text | Shape::Scalar | Shape::Template => reference("text"),

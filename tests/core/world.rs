@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use runwarden::action::{Cancel, Cx};
 use runwarden::engine::{
-    self, Control, Ended, Engine, EngineError, Notice, Perform, Prepared, Request, Source,
+    self, Control, Ended, Engine, EngineError, Perform, Prepared, Request, Source,
 };
 use runwarden::id::{Digest, RunId};
 use runwarden::outcome::{Captured, End, Kept, Outcome, Verdict};
@@ -239,7 +239,7 @@ impl World {
 
     fn engine(&self, base: tokio::time::Instant, deaths: &Arc<Deaths>) -> Engine {
         Engine {
-            store: self.open(),
+            store: Arc::new(self.open()),
             clock: Arc::new(SimClock { base, deaths: Arc::clone(deaths) }),
             perform: Arc::new(ScriptedHost {
                 script: Arc::clone(&self.script),
@@ -296,7 +296,7 @@ impl World {
     /// Runs in the log.
     pub fn runs(&self) -> Vec<RunId> {
         let reader = self.open().reader().expect("a reader");
-        reader.unfinished().expect("rows").into_iter().map(|row| row.id).collect()
+        reader.unfinished().expect("rows").rows.into_iter().map(|row| row.id).collect()
     }
 }
 

@@ -31,7 +31,11 @@ fn judged<'c>(checker: &Checker<'c>) -> Vec<(usize, &'c Entry)> {
 
 fn name(entry: &Entry) -> String {
     let action = entry.action.map_or("step", |action| action.name);
-    if entry.is_named { format!("`{}`", entry.id) } else { format!("`{action}` (step {})", entry.id) }
+    if entry.is_named {
+        format!("`{}`", entry.id)
+    } else {
+        format!("`{action}` (step {})", entry.id)
+    }
 }
 
 fn is(entry: &Entry, action: &str) -> bool {
@@ -83,9 +87,7 @@ fn backup(checker: &mut Checker<'_>) {
     }
     if backups.is_empty() && proofs.is_empty() {
         let message = "a backup needs a `restore`, or a step that `proves` the backup";
-        problems.push(
-            Problem::error("E_KIND", checker.outline.kind_span, message).help(HELP),
-        );
+        problems.push(Problem::error("E_KIND", checker.outline.kind_span, message).help(HELP));
     }
     for (at, entry) in &steps {
         let is_after = proofs.iter().any(|proof| checker.order.may_name(*at, *proof));
@@ -165,9 +167,9 @@ fn remediation(checker: &mut Checker<'_>) {
         if reach(entries, entry) == RollbackKind::Absent {
             let message = format!("the change {} has no `rollback`", name(entry));
             checker.push(
-                Problem::error("E_KIND", entry.span, message)
-                    .label("cannot be undone")
-                    .help("add `rollback` with the steps that undo it, or `rollback: { none: <reason> }`"),
+                Problem::error("E_KIND", entry.span, message).label("cannot be undone").help(
+                    "add `rollback` with the steps that undo it, or `rollback: { none: <reason> }`",
+                ),
             );
         }
     }

@@ -7,6 +7,8 @@ mod kinds;
 mod names;
 mod order;
 
+use std::collections::HashMap;
+
 use super::grammar;
 use super::problem::{Problem, Span};
 use super::read::{Code, Entry, Outline, RefKind, Role};
@@ -20,7 +22,11 @@ pub(super) fn check(
     options: &Options,
     problems: &mut Vec<Problem>,
 ) {
-    let mut checker = Checker { source, outline, order: Order::default(), problems };
+    let mut by_id = HashMap::new();
+    for (at, entry) in outline.entries.iter().enumerate().filter(|(_, entry)| entry.is_named) {
+        by_id.entry(entry.id.as_str()).or_insert(at);
+    }
+    let mut checker = Checker { source, outline, by_id, order: Order::default(), problems };
     checker.ids();
     checker.order = order::of(&outline.entries, checker.problems);
     checker.references();
@@ -35,6 +41,8 @@ pub(super) fn check(
 struct Checker<'c> {
     source: &'c str,
     outline: &'c Outline,
+    /// Steps by id, the first of each.
+    by_id: HashMap<&'c str, usize>,
     order: Order,
     problems: &'c mut Vec<Problem>,
 }
@@ -50,7 +58,7 @@ impl<'c> Checker<'c> {
 
     /// The step with this id.
     fn find(&self, id: &str) -> Option<usize> {
-        self.outline.entries.iter().position(|entry| entry.is_named && entry.id == id)
+        self.by_id.get(id).copied()
     }
 
     fn named_ids(&self) -> impl Iterator<Item = &'c str> {
@@ -58,14 +66,18 @@ impl<'c> Checker<'c> {
     }
 
     fn ids(&mut self) {
-        let mut seen = std::collections::HashMap::new();
+        let mut seen = HashMap::new();
         for entry in self.entries().iter().filter(|entry| entry.is_named) {
             if let Some(first) = seen.insert(entry.id.as_str(), entry.span) {
                 self.push(
-                    Problem::error("E_ID_DUPLICATE", entry.span, format!("id `{}` is taken", entry.id))
-                        .label("used again")
-                        .related(first, "first used here")
-                        .help("ids are unique in the whole runbook"),
+                    Problem::error(
+                        "E_ID_DUPLICATE",
+                        entry.span,
+                        format!("id `{}` is taken", entry.id),
+                    )
+                    .label("used again")
+                    .related(first, "first used here")
+                    .help("ids are unique in the whole runbook"),
                 );
             }
         }
@@ -104,9 +116,15 @@ impl<'c> Checker<'c> {
         let problem = if proved == at {
             Some(("a step cannot prove itself".to_owned(), "name the change that it verifies"))
         } else if self.entries()[proved].effect != super::model::Effect::Change {
-            Some((format!("`{id}` changes nothing that could be proved"), "name a step that changes something"))
+            Some((
+                format!("`{id}` changes nothing that could be proved"),
+                "name a step that changes something",
+            ))
         } else if !self.order.may_name(at, proved) {
-            Some((format!("`{id}` is not sure to have ended before"), "put this step behind the change, or add it to `needs`"))
+            Some((
+                format!("`{id}` is not sure to have ended before"),
+                "put this step behind the change, or add it to `needs`",
+            ))
         } else {
             None
         };
@@ -139,7 +157,9 @@ impl<'c> Checker<'c> {
             ),
         };
         let other = entry.span;
-        self.push(Problem::error("E_REFERENCE", span, message).related(other, "this step").help(help));
+        self.push(
+            Problem::error("E_REFERENCE", span, message).related(other, "this step").help(help),
+        );
     }
 
     /// `{{name}}` in a text that is never templated.
@@ -171,17 +191,17 @@ impl<'c> Checker<'c> {
         for entry in self.entries() {
             if let (Some(span), true) = (entry.localhost, self.outline.has_targets) {
                 let action = entry.action.map_or("it", |action| action.name);
-                let message = format!("`{action}` runs from the agent: this is the agent's own host");
+                let message =
+                    format!("`{action}` runs from the agent: this is the agent's own host");
                 self.push(
-                    Problem::warning("W_LOCALHOST", span, message)
-                        .label("not the target")
-                        .help("name the target's address, `{{target.address}}`, or run `command` on it"),
+                    Problem::warning("W_LOCALHOST", span, message).label("not the target").help(
+                        "name the target's address, `{{target.address}}`, or run `command` on it",
+                    ),
                 );
             }
         }
         use super::model::Kind;
-        let wants_tests =
-            matches!(self.outline.kind, Some(Kind::Remediation | Kind::FailoverTest));
+        let wants_tests = matches!(self.outline.kind, Some(Kind::Remediation | Kind::FailoverTest));
         if wants_tests && options.has_tests == Some(false) {
             let message = "this runbook has no tests";
             self.push(
@@ -194,7 +214,9 @@ impl<'c> Checker<'c> {
 }
 
 fn is_gate(entry: &Entry) -> bool {
-    entry.action.is_some_and(|action| matches!(action.name, "approve" | "manual" | "wait" | "probe"))
+    entry
+        .action
+        .is_some_and(|action| matches!(action.name, "approve" | "manual" | "wait" | "probe"))
 }
 
 /// Whether the step stands in `steps`, not in what runs when something went wrong.

@@ -35,8 +35,12 @@ impl<'c> Checker<'c> {
             "target" => self.field("target", second, grammar::TARGET_FIELDS, span),
             "item" if cx.item => {}
             "item" => self.push(
-                Problem::error("E_NAME_PLACE", span, "`item` is known only where a `for_each` surrounds")
-                    .help("add `for_each` to this step or to a block around it"),
+                Problem::error(
+                    "E_NAME_PLACE",
+                    span,
+                    "`item` is known only where a `for_each` surrounds",
+                )
+                .help("add `for_each` to this step or to a block around it"),
             ),
             "result" if cx.result => self.result(second, span, cx),
             "result" => self.push(
@@ -97,7 +101,8 @@ impl<'c> Checker<'c> {
             && field_type(entry, field).is_none()
         {
             let action = entry.action.map_or("this action", |action| action.name);
-            let message = format!("the result of `{action}` has no field `{}`", yaml::shorten(field));
+            let message =
+                format!("the result of `{action}` has no field `{}`", yaml::shorten(field));
             self.push(unknown(message, field, field_names(entry).into_iter(), span));
         }
     }
@@ -106,8 +111,9 @@ impl<'c> Checker<'c> {
     fn step(&mut self, path: &[String], span: Span, cx: Cx) {
         let Some(id) = path.get(1) else {
             self.push(
-                Problem::error("E_NAME", span, "`steps` alone names no step")
-                    .help("write `steps.<id>.<field>`: only then is it known that the step has ended"),
+                Problem::error("E_NAME", span, "`steps` alone names no step").help(
+                    "write `steps.<id>.<field>`: only then is it known that the step has ended",
+                ),
             );
             return;
         };
@@ -139,7 +145,8 @@ impl<'c> Checker<'c> {
             return;
         }
         if field_type(entry, field).is_some() {
-            if let Some(output) = path.get(3).filter(|_| field == "outputs" && !entry.outputs.is_empty())
+            if let Some(output) =
+                path.get(3).filter(|_| field == "outputs" && !entry.outputs.is_empty())
                 && !entry.outputs.contains(output)
             {
                 let message = format!("`{id}` declares no output `{}`", yaml::shorten(output));
@@ -202,10 +209,10 @@ impl<'c> Checker<'c> {
             let entry = &self.entries()[named];
             if entry.action.is_some_and(|action| action.name != "set") {
                 let message = format!("`{root}` is a step, not a value");
-                self.push(
-                    Problem::error("E_NAME", span, message)
-                        .help(format!("write `steps.{}`: only a `set` is read by its id alone", path.join("."))),
-                );
+                self.push(Problem::error("E_NAME", span, message).help(format!(
+                    "write `steps.{}`: only a `set` is read by its id alone",
+                    path.join(".")
+                )));
                 return;
             }
             if self.is_known_by(named, span, cx, root)
@@ -241,7 +248,8 @@ impl<'c> Checker<'c> {
         if matches!(comparison.relation, Relation::In | Relation::NotIn) {
             return;
         }
-        let (left, right) = (self.type_of(&comparison.left, cx), self.type_of(&comparison.right, cx));
+        let (left, right) =
+            (self.type_of(&comparison.left, cx), self.type_of(&comparison.right, cx));
         let both_written = !matches!(
             (&comparison.left, &comparison.right),
             (Operand::Name(_), _) | (_, Operand::Name(_))
@@ -278,9 +286,12 @@ impl<'c> Checker<'c> {
             Operand::Bool => FieldType::Bool,
             Operand::Other => return None,
             Operand::Name(path) => match path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-                ["inputs", name] => {
-                    self.outline.inputs.iter().find(|(known, _)| known == name).map(|(_, ty)| *ty)?
-                }
+                ["inputs", name] => self
+                    .outline
+                    .inputs
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, ty)| *ty)?,
                 ["steps", id, field] => {
                     let named = self.find(id)?;
                     if self.fans_out(named, cx) {

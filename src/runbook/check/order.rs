@@ -69,7 +69,9 @@ fn closed(entries: &[Entry], before: &[Vec<u64>]) -> Order {
         for (inner, other) in entries.iter().enumerate() {
             let is_inside = other.role != Role::Rollback
                 && other.role != Role::Check
-                && other.parent.is_some_and(|up| up != at && has(&ended, up) && !is_above(entries, at, up));
+                && other
+                    .parent
+                    .is_some_and(|up| up != at && has(&ended, up) && !is_above(entries, at, up));
             if is_inside || from_steps(other) {
                 ended[inner / 64] |= 1 << (inner % 64);
             }
@@ -172,7 +174,10 @@ impl Walk<'_> {
     fn circle(&mut self, at: usize, other: usize) {
         let span = |at: usize, id: &str| {
             let needs = self.entries[at].needs.as_deref().unwrap_or_default();
-            needs.iter().find(|(need, _)| need == id).map_or(self.entries[at].span, |(_, span)| *span)
+            needs
+                .iter()
+                .find(|(need, _)| need == id)
+                .map_or(self.entries[at].span, |(_, span)| *span)
         };
         let (one, two) = (&self.entries[at], &self.entries[other]);
         let message = format!("`{}` and `{}` wait for each other", one.id, two.id);

@@ -173,10 +173,10 @@ fn flag_at(args: &Args<'_>, index: usize, filter: &str) -> Result<Option<bool>, 
 }
 
 fn text_at(args: &Args<'_>, index: usize, filter: &str) -> Result<Option<String>, EvalError> {
-    args.get(index)
-        .and_then(Option::as_ref)
-        .map(|value| str_of(value, filter).map(str::to_owned))
-        .transpose()
+    // `none` stands for "not given", as in Python.
+    let given = args.get(index).and_then(Option::as_ref);
+    let given = given.filter(|value| !value.json().is_some_and(Value::is_null));
+    given.map(|value| str_of(value, filter).map(str::to_owned)).transpose()
 }
 
 /// `attribute` as a dotted path.

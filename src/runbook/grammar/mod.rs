@@ -4,17 +4,14 @@
 
 mod actions;
 mod modifiers;
+mod parameters;
 mod top;
 
 pub(super) use actions::ACTIONS;
-pub(super) use modifiers::{
-    BATCH, DELIVERY, EXIT, LIMITS, MODIFIERS, NEED_ANY, NO_ROLLBACK, PARSE_REGEX, RETRY,
-};
-pub(super) use top::{
-    CALENDAR, CHANGE, CONCURRENCY, GUARD, INPUT, INPUT_TYPES, RUNBOOK, TypeName,
-};
+pub(super) use modifiers::{DELIVERY, EXIT, LIMITS, MODIFIERS, NO_ROLLBACK, PARSE_REGEX, RETRY};
+pub(super) use top::{CALENDAR, CHANGE, CONCURRENCY, GUARD, INPUT, INPUT_TYPES, RUNBOOK};
 
-pub(super) use actions::{
+pub(super) use parameters::{
     APPROVE, ARM, ASSERTION, CALL, EACH, END, MANUAL, PREAPPROVED, PROBE, SCRIPT, SHELL, WAIT,
 };
 
@@ -292,11 +289,8 @@ pub(super) const COMMON_FIELDS: &[(&str, FieldType)] = &[
 ];
 
 /// What a step that fans out is read by.
-pub(super) const FAN_FIELDS: &[(&str, FieldType)] = &[
-    ("results", FieldType::List),
-    ("succeeded", FieldType::List),
-    ("failed", FieldType::List),
-];
+pub(super) const FAN_FIELDS: &[(&str, FieldType)] =
+    &[("results", FieldType::List), ("succeeded", FieldType::List), ("failed", FieldType::List)];
 
 /// First names of the context: no ids.
 pub(super) const ROOTS: &[&str] =
@@ -308,7 +302,15 @@ pub(super) const RESERVED: &[&str] =
 
 /// Fields of `run`.
 pub(super) const RUN_FIELDS: &[&str] = &[
-    "id", "requester", "reason", "trigger", "started_at", "outcome", "verdict", "error", "url",
+    "id",
+    "requester",
+    "reason",
+    "trigger",
+    "started_at",
+    "outcome",
+    "verdict",
+    "error",
+    "url",
     "targets",
 ];
 
@@ -321,6 +323,10 @@ pub(super) const TARGET_FIELDS: &[&str] = &["name", "address", "labels"];
 
 /// The name in `known` that `word` was probably meant to be.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // Nobody misspells a name by more than a third, and no name is as long as this.
+    if word.len() > 64 {
+        return None;
+    }
     let lower = word.to_lowercase();
     let mut best: Option<(usize, &str)> = None;
     for name in known {

@@ -15,8 +15,12 @@ pub(in crate::runbook) struct TypeName {
 pub(in crate::runbook) static RUNBOOK: Object = Object::of(&[
     Key::new("runwarden", Shape::Int(1, 1), "The language's version.").required(),
     Key::new("runbook", Shape::Name, "Its name: [a-z0-9-], 1 to 64 characters.").required(),
-    Key::new("version", Shape::Version, "Semantic version; one name@version is one content for ever.")
-        .required(),
+    Key::new(
+        "version",
+        Shape::Version,
+        "Semantic version; one name@version is one content for ever.",
+    )
+    .required(),
     Key::new(
         "kind",
         Shape::Enum(&["health-check", "backup", "failover-test", "remediation", "task"]),
@@ -28,19 +32,39 @@ pub(in crate::runbook) static RUNBOOK: Object = Object::of(&[
     Key::new("owner", Shape::Text, "The team or person that answers for it."),
     Key::new("labels", Shape::Map(&Shape::Scalar), "Free labels."),
     Key::new("inputs", Shape::Map(&Shape::Input), "What a run is given, by name."),
-    Key::new("secrets", Shape::List(&Shape::Text), "Names of secrets that the configuration supplies."),
+    Key::new(
+        "secrets",
+        Shape::List(&Shape::Text),
+        "Names of secrets that the configuration supplies.",
+    ),
     Key::new("targets", Shape::Template, "Inventory selector.").default("the agent's own host"),
     Key::new("defaults", Shape::Any, "Any modifiers, for every step whose action takes them."),
-    Key::new("timeout", Shape::Duration, "Deadline of the whole run; waiting for people does not count."),
-    Key::new("concurrency", Shape::Object(&CONCURRENCY), "Which runs may not be under way together."),
+    Key::new(
+        "timeout",
+        Shape::Duration,
+        "Deadline of the whole run; waiting for people does not count.",
+    ),
+    Key::new(
+        "concurrency",
+        Shape::Object(&CONCURRENCY),
+        "Which runs may not be under way together.",
+    ),
     Key::new(
         "calendar",
         Shape::Either(&[Shape::Text, Shape::Object(&CALENDAR)]),
         "The calendar that changing steps ask.",
     ),
     Key::new("change", Shape::Object(&CHANGE), "The change ticket that a run needs."),
-    Key::new("steady_state", Shape::List(&Shape::Check), "Checks run before and after a failover test."),
-    Key::new("guard", Shape::Object(&GUARD), "A check that is polled during the run and aborts it."),
+    Key::new(
+        "steady_state",
+        Shape::List(&Shape::Check),
+        "Checks run before and after a failover test.",
+    ),
+    Key::new(
+        "guard",
+        Shape::Object(&GUARD),
+        "A check that is polled during the run and aborts it.",
+    ),
     Key::new("steps", Shape::Steps, "What is done, in order.").required(),
     Key::new("finally", Shape::Steps, "Run at the end, whatever became of the run."),
     Key::new("outputs", Shape::Map(&Shape::Expr), "What the run publishes."),
@@ -57,8 +81,12 @@ pub(in crate::runbook) static CONCURRENCY: Object = Object::of(&[
 /// `calendar`.
 pub(in crate::runbook) static CALENDAR: Object = Object::of(&[
     Key::new("name", Shape::Text, "Its name in the configuration.").required(),
-    Key::new("closed", Shape::Enum(&["wait", "fail", "ask"]), "What a changing step does meanwhile.")
-        .default("wait"),
+    Key::new(
+        "closed",
+        Shape::Enum(&["wait", "fail", "ask"]),
+        "What a changing step does meanwhile.",
+    )
+    .default("wait"),
 ]);
 
 /// `change`.
@@ -66,7 +94,11 @@ pub(in crate::runbook) static CHANGE: Object = Object::of(&[
     Key::new("ticket", Shape::Enum(&["required", "optional"]), "Whether a ticket must be named.")
         .default("required"),
     Key::new("connector", Shape::Text, "Which system is asked."),
-    Key::new("state", Shape::OneOrList(&Shape::Text), "States in which the ticket lets changes happen."),
+    Key::new(
+        "state",
+        Shape::OneOrList(&Shape::Text),
+        "States in which the ticket lets changes happen.",
+    ),
 ]);
 
 /// `guard`.
@@ -80,8 +112,16 @@ pub(in crate::runbook) static INPUT: Object = Object::of(&[
     Key::new(
         "type",
         Shape::Enum(&[
-            "string", "integer", "number", "boolean", "duration", "size", "timestamp", "target",
-            "list", "object",
+            "string",
+            "integer",
+            "number",
+            "boolean",
+            "duration",
+            "size",
+            "timestamp",
+            "target",
+            "list",
+            "object",
         ]),
         "What values it takes.",
     )
@@ -90,7 +130,11 @@ pub(in crate::runbook) static INPUT: Object = Object::of(&[
     Key::new("default", Shape::Any, "Used where the caller gives none."),
     Key::new("required", Shape::Bool, "Whether the caller must give it.")
         .default("true without a default"),
-    Key::new("pattern", Shape::Regex, "A regular expression that a string matches somewhere; anchor it with ^ and $."),
+    Key::new(
+        "pattern",
+        Shape::Regex,
+        "A regular expression that a string matches somewhere; anchor it with ^ and $.",
+    ),
     Key::new("min_length", Shape::Int(0, i64::MAX), "Characters at least."),
     Key::new("max_length", Shape::Int(0, i64::MAX), "Characters at most."),
     Key::new("values", Shape::List(&Shape::Scalar), "The strings that are allowed."),

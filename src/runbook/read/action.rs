@@ -72,7 +72,8 @@ impl<'s> Reader<'s> {
             );
         }
         if spec.name == "service"
-            && let (Some(pidfile), None) | (None, Some(pidfile)) = (node.get("pidfile"), node.get("start"))
+            && let (Some(pidfile), None) | (None, Some(pidfile)) =
+                (node.get("pidfile"), node.get("start"))
         {
             let message = "`pidfile` and `start` go together: a service that no manager knows";
             self.push(Problem::error("E_MISSING_KEY", pidfile.span, message));
@@ -90,7 +91,8 @@ impl<'s> Reader<'s> {
                 let host = rest.split(['/', '?']).next().unwrap_or_default();
                 let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
                 ["localhost", "127.0.0.1", "[::1]", "::1"].iter().any(|name| {
-                    host.strip_prefix(name).is_some_and(|port| port.is_empty() || port.starts_with(':'))
+                    host.strip_prefix(name)
+                        .is_some_and(|port| port.is_empty() || port.starts_with(':'))
                 })
             })
         };
@@ -148,9 +150,13 @@ impl<'s> Reader<'s> {
         if is_plain_shell && has_pipe(&scalar.text) {
             let at = which.map_or(text.span, |node| node.span);
             self.push(
-                Problem::warning("W_PIPE", at, "`sh` hides the failure of all but the last of a pipe")
-                    .label("has no `pipefail`")
-                    .help("leave `interpreter` out: the default is `bash -euo pipefail`"),
+                Problem::warning(
+                    "W_PIPE",
+                    at,
+                    "`sh` hides the failure of all but the last of a pipe",
+                )
+                .label("has no `pipefail`")
+                .help("leave `interpreter` out: the default is `bash -euo pipefail`"),
             );
         }
         Some(Action::Shell { text: scalar.text.clone(), interpreter })
@@ -203,7 +209,8 @@ impl<'s> Reader<'s> {
             Some(node) => self.tree(node, Shape::Duration, cx, &format!("`{name}`")),
             None => Some(Tree::Literal(serde_json::Value::from(default))),
         };
-        let (every, stable, timeout) = (span("every", 0.5), span("stable", 0.0), span("timeout", 300.0));
+        let (every, stable, timeout) =
+            (span("every", 0.5), span("stable", 0.0), span("timeout", 300.0));
         Some(Wait::Until { check: check?, every: every?, stable: stable?, timeout: timeout? })
     }
 
@@ -218,23 +225,36 @@ impl<'s> Reader<'s> {
             self.refer(RefKind::Until, &until, node, cx);
             Some(until)
         });
-        let sampled = Cx { result: true, ..cx };
+        // `result` is that of the sample, not of the probe.
+        let sample = check.as_ref().and_then(|check| usize::try_from(check.0.ix.0).ok());
+        let sampled = Cx { result: true, step: sample.or(cx.step), ..cx };
         let keep = fields.get("keep").and_then(|n| self.expr(n, sampled, "`keep`"));
-        Some(Probe { check: check?, every: every.unwrap_or(crate::limits::PROBE_EVERY), until, keep })
+        Some(Probe {
+            check: check?,
+            every: every.unwrap_or(crate::limits::PROBE_EVERY),
+            until,
+            keep,
+        })
     }
 
     fn assert(&mut self, node: &Node, cx: Cx) -> Option<Action> {
         let nodes = self.one_or_list(node);
         if nodes.is_empty() {
             self.push(
-                Problem::error("E_EMPTY_LIST", node.span, "`assert` is empty: it would prove nothing")
-                    .help("write `- that: <expression>`"),
+                Problem::error(
+                    "E_EMPTY_LIST",
+                    node.span,
+                    "`assert` is empty: it would prove nothing",
+                )
+                .help("write `- that: <expression>`"),
             );
             return None;
         }
         let mut assertions = Vec::new();
         for node in nodes {
-            let Some(fields) = self.fields(node, &grammar::ASSERTION, "an assertion") else { continue };
+            let Some(fields) = self.fields(node, &grammar::ASSERTION, "an assertion") else {
+                continue;
+            };
             let that = fields.get("that").and_then(|n| self.expr(n, cx, "`that`"));
             let message =
                 fields.get("message").and_then(|n| self.template(n, Place::Plain, cx, "`message`"));
@@ -304,7 +324,9 @@ impl<'s> Reader<'s> {
         }
         let mut arms = Vec::new();
         for (number, node) in nodes.iter().enumerate() {
-            let Some(fields) = self.fields(node, &grammar::ARM, "an arm of `switch`") else { continue };
+            let Some(fields) = self.fields(node, &grammar::ARM, "an arm of `switch`") else {
+                continue;
+            };
             let when = fields.get("when");
             let at = fields.entries.first().map_or(node.span, |(key, _)| key.span);
             let problem = match (when, fields.get("else")) {

@@ -159,7 +159,8 @@ impl Reader<'_> {
         let version = match range.map(semver::VersionReq::parse).transpose() {
             Ok(version) => version,
             Err(err) => {
-                let message = format!("`{}` is not a range of versions: {err}", yaml::shorten(&text));
+                let message =
+                    format!("`{}` is not a range of versions: {err}", yaml::shorten(&text));
                 let help = "write `name@^1.2`, `name@1.2.3` or `name@>=1.2,<2`";
                 self.push(Problem::error("E_VERSION", node.span, message).help(help));
                 return None;

@@ -138,11 +138,7 @@ impl Reader<'_> {
         })
     }
 
-    fn properties(
-        &mut self,
-        fields: &Fields<'_>,
-        what: &str,
-    ) -> Vec<(String, InputType, bool)> {
+    fn properties(&mut self, fields: &Fields<'_>, what: &str) -> Vec<(String, InputType, bool)> {
         let mut properties = Vec::new();
         let Some(node) = fields.get("properties") else { return properties };
         for (key, declaration) in self.map(node, "`properties`").unwrap_or_default() {

@@ -8,6 +8,7 @@ mod gate;
 mod input;
 mod modifier;
 mod params;
+mod process;
 mod scalar;
 mod step;
 mod top;
@@ -57,8 +58,6 @@ pub(super) struct Entry {
     pub(super) role: Role,
     /// Number of that list, unique in the runbook.
     pub(super) list: usize,
-    /// Place in that list, from 0.
-    pub(super) position: usize,
     /// What it does, where that could be told.
     pub(super) action: Option<&'static ActionSpec>,
     /// What it does to the world.
@@ -208,6 +207,8 @@ pub(super) fn read(source: &str, root: &Node, problems: Vec<Problem>) -> Read {
         outline: Outline::default(),
         defaults: None,
         lists: 0,
+        steps: 0,
+        is_full: false,
         one_targets: Vec::new(),
         run_fans_out: false,
         files: Vec::new(),
@@ -224,6 +225,10 @@ struct Reader<'s> {
     defaults: Option<&'s Node>,
     /// Lists of steps seen so far.
     lists: usize,
+    /// Steps seen so far.
+    steps: usize,
+    /// Whether there were too many.
+    is_full: bool,
     /// Inputs of type `target` with `one: true`: naming one is naming one target.
     one_targets: Vec<String>,
     /// Whether a step that inherits the run's targets fans out.
@@ -276,8 +281,11 @@ impl Reader<'_> {
         if object.one_of.is_empty() {
             return;
         }
-        let found: Vec<_> =
-            fields.entries.iter().filter(|(key, _)| object.one_of.contains(&key.text.as_str())).collect();
+        let found: Vec<_> = fields
+            .entries
+            .iter()
+            .filter(|(key, _)| object.one_of.contains(&key.text.as_str()))
+            .collect();
         let choices = or_list(object.one_of);
         match found.as_slice() {
             [_] => {}

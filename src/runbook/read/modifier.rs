@@ -3,13 +3,14 @@
 use super::step::{Keys, List};
 use super::{Cx, Inherited, Reader, Role, RollbackKind};
 use crate::limits;
+use crate::runbook::expr::Expr;
 use crate::runbook::grammar::{self, ActionSpec, Class, EffectRule};
 use crate::runbook::model::{
-    Effect, ExitCodes, FanLimits, ForEach, Kind, Need, OnFailure, OnInterrupt, Parse,
-    ProcessModifiers, Retry, Rollback, Share, Step, StepIx,
+    Action, Check, Effect, FanLimits, ForEach, Kind, Need, OnFailure, OnInterrupt, Retry, Rollback,
+    Share, Step, StepIx,
 };
 use crate::runbook::problem::Problem;
-use crate::runbook::template::Place;
+use crate::runbook::template::{Place, Template};
 use crate::runbook::yaml::{self, Key, Node};
 
 /// Where modifiers of one step are looked up.
@@ -42,7 +43,12 @@ impl<'n> Mods<'n> {
             && matches!(name, "title" | "expect" | "warn" | "effect" | "exit" | "parse");
         let waits = matches!(
             action.class,
-            Class::Approve | Class::Manual | Class::Wait | Class::Call | Class::Probe | Class::Block
+            Class::Approve
+                | Class::Manual
+                | Class::Wait
+                | Class::Call
+                | Class::Probe
+                | Class::Block
         );
         let is_never = is_own_matter
             || (name == "timeout" && waits)
@@ -69,71 +75,43 @@ impl<'s> Reader<'s> {
         let (spec, node) = keys.action?;
         let at = cx.step.expect("a step has an entry");
         let judged = Cx { result: true, ..cx };
-        let outer = Cx { item: list.item, ..cx };
         let needs = mods.get("needs").map(|node| self.needs(node, at));
-        if let Some(node) = mods.get("proves")
-            && let Some(proved) = self.words(node, "`proves`")
-        {
-            self.outline.entries[at].proves = Some((proved, node.span));
-        }
-        let expr = |reader: &mut Self, name: &str, cx: Cx| {
-            mods.get(name).and_then(|node| reader.expr(node, cx, &format!("`{name}`")))
-        };
-        let when = expr(self, "when", cx);
-        let expect = expr(self, "expect", judged);
-        let warn = expr(self, "warn", judged);
-        let changed = expr(self, "changed", judged);
+        let proves = mods.get("proves").and_then(|node| self.proves(node, at));
+        let when = self.expr_of(mods, "when", cx);
+        let expect = self.expr_of(mods, "expect", judged);
+        let warn = self.expr_of(mods, "warn", judged);
+        let changed = self.expr_of(mods, "changed", judged);
+        let outer = Cx { item: list.item, ..cx };
         let for_each = mods.get("for_each").and_then(|node| self.for_each(node, outer));
-        let target =
-            mods.get("target").and_then(|n| self.template(n, Place::Plain, cx, "`target`"));
-        let target = target.or_else(|| {
-            let takes = grammar::modifier("target").is_some_and(|m| m.is_taken_by(spec));
-            list.inherited.filter(|_| takes).and_then(|from| from.target.clone())
-        });
+        let target = self.target(mods, cx, list, spec);
         let process = self.process(mods, cx, list.inherited, spec);
         let given = Inherited { process: process.clone(), target: target.clone() };
-        let is_placed = list.is_placed || target.is_some();
         // A block's own target is where its steps run.
+        let is_placed = list.is_placed || target.is_some();
         let inner = List { parent: Some(at), item: cx.item, is_placed, inherited: None, ..list };
         let action = self.action(spec, node, mods, cx, inner, id);
-        let (effect, is_forced) = self.effect(mods, spec, node, at, list.role);
+        let (effect, is_refused) = self.effect(mods, spec, node, at, list.role);
         self.outline.entries[at].effect = effect;
-        let on_targets =
-            action.as_ref().is_some_and(|action| Self::runs_on_targets(action, spec));
         let fans_out = for_each.is_some()
-            || match &target {
-                Some(target) => (on_targets || spec.class == Class::Block) && !self.is_one_target(target),
-                None => on_targets && !list.is_placed && self.run_fans_out,
-            };
+            || self.has_many_targets(action.as_ref(), spec, target.as_ref(), list.is_placed);
         self.outline.entries[at].fans_out = fans_out;
-        let done = mods.get("done").and_then(|node| {
-            self.check(node, Some(at), format!("{id}.done"), cx, Some(&given))
-        });
-        self.outline.entries[at].has_done = mods.get("done").is_some();
-        let rollback = mods.get("rollback").and_then(|node| self.rollback(node, cx, id, &given));
-        let is_idempotent = mods.get("idempotent").and_then(|n| self.bool(n, "`idempotent`"));
-        let idempotent = is_idempotent.unwrap_or(effect == Effect::Read);
-        let retry = mods.get("retry").and_then(|node| self.retry(node, judged));
-        if retry.is_some() && effect == Effect::Change && !idempotent && mods.get("done").is_none() {
-            self.retry_refused(mods.get("retry"));
-        }
-        let on_interrupt = self.on_interrupt(mods, idempotent);
-        let title = mods.get("title").and_then(|node| self.words(node, "`title`"));
+        let (done, rollback) = self.undoing(mods, cx, id, &given);
+        let (idempotent, retry) = self.repeating(mods, judged, effect);
         let outputs = mods.get("outputs").map(|n| self.types(n, "`outputs`")).unwrap_or_default();
-        self.outline.entries[at].outputs = outputs.iter().map(|(name, _)| name.clone()).collect();
         let measure = mods.get("measure").map(|n| self.named_exprs(n, judged, "`measure`"));
         let measure = measure.unwrap_or_default();
+        self.outline.entries[at].outputs = outputs.iter().map(|(name, _)| name.clone()).collect();
         self.outline.entries[at].measures = measure.iter().map(|(name, _)| name.clone()).collect();
-        let flag = |reader: &mut Self, name: &str| {
-            mods.get(name).and_then(|n| reader.bool(n, &format!("`{name}`"))).unwrap_or(false)
-        };
+        let title = mods.get("title").and_then(|node| self.words(node, "`title`"));
+        let connect_timeout = mods.get("connect_timeout");
+        let connect_timeout = connect_timeout.and_then(|n| self.duration(n, "`connect_timeout`"));
         let step = Step {
+            // The number of the entry, which `step` gives it.
             ix: StepIx(0),
             id: id.to_owned(),
             is_named,
             title: title.unwrap_or_else(|| id.to_owned()),
             span: keys.first,
-            action: action?,
             when,
             expect,
             warn,
@@ -144,27 +122,104 @@ impl<'s> Reader<'s> {
             fans_out,
             limits: self.limits(mods, fans_out),
             timeout: self.timeout(mods, spec),
-            connect_timeout: mods
-                .get("connect_timeout")
-                .and_then(|n| self.duration(n, "`connect_timeout`"))
-                .unwrap_or(limits::CONNECT_TIMEOUT),
+            connect_timeout: connect_timeout.unwrap_or(limits::CONNECT_TIMEOUT),
             retry,
             effect,
             on_failure: self.on_failure(mods),
             rollback,
-            point_of_no_return: flag(self, "point_of_no_return"),
-            proves: self.outline.entries[at].proves.clone().map(|(id, _)| id),
+            point_of_no_return: self.flag(mods, "point_of_no_return"),
+            proves,
             done,
             idempotent,
-            on_interrupt,
+            on_interrupt: self.on_interrupt(mods, idempotent),
             process,
             exit: mods.get("exit").and_then(|node| self.exit(node)),
             parse: mods.get("parse").and_then(|node| self.parse(node)),
             outputs,
-            sensitive: flag(self, "sensitive"),
+            sensitive: self.flag(mods, "sensitive"),
             measure,
+            action: action?,
         };
-        (!is_forced).then_some(step)
+        (!is_refused).then_some(step)
+    }
+
+    /// Whether the step's target, own or the run's, may be more than one.
+    fn has_many_targets(
+        &self,
+        action: Option<&Action>,
+        spec: &ActionSpec,
+        target: Option<&Template>,
+        is_placed: bool,
+    ) -> bool {
+        let on_targets = action.is_some_and(|action| Self::runs_on_targets(action, spec));
+        match target {
+            Some(target) => {
+                (on_targets || spec.class == Class::Block) && !self.is_one_target(target)
+            }
+            None => on_targets && !is_placed && self.run_fans_out,
+        }
+    }
+
+    fn expr_of(&mut self, mods: &Mods<'_>, name: &str, cx: Cx) -> Option<Expr> {
+        mods.get(name).and_then(|node| self.expr(node, cx, &format!("`{name}`")))
+    }
+
+    fn flag(&mut self, mods: &Mods<'_>, name: &str) -> bool {
+        mods.get(name).and_then(|node| self.bool(node, &format!("`{name}`"))).unwrap_or(false)
+    }
+
+    fn proves(&mut self, node: &Node, at: usize) -> Option<String> {
+        let proved = self.words(node, "`proves`")?;
+        self.outline.entries[at].proves = Some((proved.clone(), node.span));
+        Some(proved)
+    }
+
+    /// The step's own target, else that of the step which it undoes.
+    fn target(
+        &mut self,
+        mods: &Mods<'_>,
+        cx: Cx,
+        list: List<'_>,
+        spec: &ActionSpec,
+    ) -> Option<Template> {
+        let own = mods.get("target").and_then(|n| self.template(n, Place::Plain, cx, "`target`"));
+        own.or_else(|| {
+            let takes = grammar::modifier("target").is_some_and(|m| m.is_taken_by(spec));
+            list.inherited.filter(|_| takes).and_then(|from| from.target.clone())
+        })
+    }
+
+    /// `done` and `rollback`: they run where, and as whom, the step itself runs.
+    fn undoing(
+        &mut self,
+        mods: &Mods<'s>,
+        cx: Cx,
+        id: &str,
+        given: &Inherited,
+    ) -> (Option<Check>, Option<Rollback>) {
+        let at = cx.step.expect("a step has an entry");
+        self.outline.entries[at].has_done = mods.get("done").is_some();
+        let done = mods
+            .get("done")
+            .and_then(|node| self.check(node, Some(at), format!("{id}.done"), cx, Some(given)));
+        let rollback = mods.get("rollback").and_then(|node| self.rollback(node, cx, id, given));
+        (done, rollback)
+    }
+
+    fn repeating(&mut self, mods: &Mods<'_>, cx: Cx, effect: Effect) -> (bool, Option<Retry>) {
+        let written = mods.get("idempotent").and_then(|node| self.bool(node, "`idempotent`"));
+        let idempotent = written.unwrap_or(effect == Effect::Read);
+        let retry = mods.get("retry").and_then(|node| self.retry(node, cx));
+        let may_repeat = effect != Effect::Change || idempotent || mods.get("done").is_some();
+        match &retry {
+            Some(retry) if retry.attempts > 1 && !may_repeat => {}
+            _ => return (idempotent, retry),
+        }
+        // A default holds only where it may hold.
+        if let Some(node) = mods.own("retry") {
+            self.retry_refused(node);
+        }
+        (idempotent, None)
     }
 
     /// The effect, and whether the author wrote one that the action cannot have.
@@ -260,7 +315,9 @@ impl<'s> Reader<'s> {
         };
         if let Some(node) = mods.get("limits") {
             let fields = self.fields(node, &grammar::LIMITS, "`limits`")?;
-            if let Some(n) = fields.get("parallel").and_then(|n| self.int(n, 1, 10_000, "`parallel`")) {
+            if let Some(n) =
+                fields.get("parallel").and_then(|n| self.int(n, 1, 10_000, "`parallel`"))
+            {
                 limits.parallel = usize::try_from(n).unwrap_or(limits::PARALLEL_DEFAULT);
             }
             if let Some(n) = fields.get("max_failures") {
@@ -300,11 +357,7 @@ impl<'s> Reader<'s> {
         share
     }
 
-    fn timeout(
-        &mut self,
-        mods: &Mods<'_>,
-        spec: &ActionSpec,
-    ) -> Option<std::time::Duration> {
+    fn timeout(&mut self, mods: &Mods<'_>, spec: &ActionSpec) -> Option<std::time::Duration> {
         if let Some(node) = mods.get("timeout") {
             return self.duration(node, "`timeout`");
         }
@@ -339,8 +392,7 @@ impl<'s> Reader<'s> {
         })
     }
 
-    fn retry_refused(&mut self, node: Option<&Node>) {
-        let Some(node) = node else { return };
+    fn retry_refused(&mut self, node: &Node) {
         let at = super::first_line(self.source, node.span);
         self.push(
             Problem::error("E_RETRY", at, "a change may be retried only if it may run twice")
@@ -364,9 +416,8 @@ impl<'s> Reader<'s> {
     fn on_interrupt(&mut self, mods: &Mods<'_>, idempotent: bool) -> OnInterrupt {
         let has_done = mods.get("done").is_some();
         let node = mods.get("on_interrupt");
-        let written = node.and_then(|n| {
-            self.word(n, &["check", "rerun", "suspend", "fail"], "`on_interrupt`")
-        });
+        let written = node
+            .and_then(|n| self.word(n, &["check", "rerun", "suspend", "fail"], "`on_interrupt`"));
         let missing = match written {
             Some(0) if !has_done => Some("`check` needs a `done` that can be asked"),
             Some(1) if !idempotent => Some("`rerun` needs `idempotent: true`"),
@@ -414,124 +465,5 @@ impl<'s> Reader<'s> {
             },
         );
         Some(Rollback::Steps(steps))
-    }
-
-    fn process(
-        &mut self,
-        mods: &Mods<'_>,
-        cx: Cx,
-        inherited: Option<&Inherited>,
-        spec: &ActionSpec,
-    ) -> ProcessModifiers {
-        let secret = Cx { secrets: true, ..cx };
-        let takes = matches!(spec.class, Class::Process | Class::Plugin | Class::Host);
-        let mut process =
-            inherited.filter(|_| takes).map(|from| from.process.clone()).unwrap_or_default();
-        process.stdin = None;
-        if let Some(node) = mods.get("env") {
-            for (key, node) in self.map(node, "`env`").unwrap_or_default() {
-                self.variable(key);
-                let what = format!("`{}` of `env`", yaml::shorten(&key.text));
-                let Some(value) = self.template(node, Place::Plain, secret, &what) else { continue };
-                process.env.retain(|(name, _)| *name != key.text);
-                process.env.push((key.text.clone(), value));
-            }
-        }
-        if let Some(node) = mods.get("secret_files") {
-            for (key, node) in self.map(node, "`secret_files`").unwrap_or_default() {
-                self.variable(key);
-                let Some(name) = self.words(node, "a secret's name") else { continue };
-                self.secret_name(&name, node);
-                process.secret_files.retain(|(variable, _)| *variable != key.text);
-                process.secret_files.push((key.text.clone(), name));
-            }
-        }
-        let mut plain = |reader: &mut Self, name: &str, cx: Cx| {
-            mods.get(name)
-                .and_then(|n| reader.template(n, Place::Plain, cx, &format!("`{name}`")))
-        };
-        if let Some(cwd) = plain(self, "cwd", cx) {
-            process.cwd = Some(cwd);
-        }
-        if let Some(user) = plain(self, "user", cx) {
-            process.user = Some(user);
-        }
-        process.stdin = plain(self, "stdin", secret);
-        if let Some(sudo) = mods.get("sudo").and_then(|n| self.bool(n, "`sudo`")) {
-            process.sudo = sudo;
-        }
-        process
-    }
-
-    fn secret_name(&mut self, name: &str, node: &Node) {
-        if self.outline.secrets.iter().any(|known| known == name) {
-            return;
-        }
-        let message = format!("secret `{}` is not declared", yaml::shorten(name));
-        let problem = Problem::error("E_SECRET_UNKNOWN", node.span, message);
-        let near = grammar::nearest(name, self.outline.secrets.iter().map(String::as_str));
-        let help = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("add `{}` to the runbook's `secrets`", yaml::shorten(name)),
-        };
-        self.push(problem.help(help));
-    }
-
-    fn variable(&mut self, key: &Key) {
-        let is_name = super::input::is_name(&key.text);
-        if !is_name {
-            let message = format!("`{}` is not a variable's name", yaml::shorten(&key.text));
-            self.push(
-                Problem::error("E_NAME", key.span, message)
-                    .help("a letter or `_`, then letters, digits and `_`"),
-            );
-        }
-    }
-
-    fn exit(&mut self, node: &Node) -> Option<ExitCodes> {
-        let fields = self.fields(node, &grammar::EXIT, "`exit`")?;
-        let mut seen: Vec<i32> = Vec::new();
-        let mut codes = |reader: &mut Self, name: &str| {
-            let mut codes = Vec::new();
-            for node in fields.get(name).map(|n| reader.one_or_list(n)).unwrap_or_default() {
-                let Some(code) = reader.int(node, 0, 255, "an exit code") else { continue };
-                let code = i32::try_from(code).unwrap_or_default();
-                if seen.contains(&code) {
-                    let message = format!("exit code `{code}` is listed twice");
-                    reader.push(Problem::error("E_DUPLICATE", node.span, message));
-                }
-                seen.push(code);
-                codes.push(code);
-            }
-            codes
-        };
-        let ok = codes(self, "ok");
-        let (warning, critical) = (codes(self, "warning"), codes(self, "critical"));
-        let ok = if fields.get("ok").is_none() { vec![0] } else { ok };
-        Some(ExitCodes { ok, warning, critical })
-    }
-
-    fn parse(&mut self, node: &Node) -> Option<Parse> {
-        if node.scalar().is_some() {
-            let words = ["text", "lines", "number", "json", "none"];
-            return Some(match words[self.word(node, &words, "`parse`")?] {
-                "text" => Parse::Text,
-                "lines" => Parse::Lines,
-                "number" => Parse::Number,
-                "json" => Parse::Json,
-                _ => Parse::None,
-            });
-        }
-        let fields = self.fields(node, &grammar::PARSE_REGEX, "`parse`")?;
-        let node = fields.get("regex")?;
-        let regex = self.regex(node, "`regex`")?;
-        if regex.captures_len() == 1 {
-            let message = "`regex` has no group: it would give no value";
-            self.push(
-                Problem::error("E_REGEX", node.span, message)
-                    .help("put parentheses around what is wanted, or name groups by `(?<name>…)`"),
-            );
-        }
-        Some(Parse::Regex(regex))
     }
 }

@@ -20,7 +20,8 @@ impl<'s> Reader<'s> {
             Shape::Json => Place::Json,
             _ => Place::Plain,
         };
-        let is_literal = matches!(shape, Shape::Code | Shape::Text | Shape::Object(_) | Shape::Map(_));
+        let is_literal =
+            matches!(shape, Shape::Code | Shape::Text | Shape::Object(_) | Shape::Map(_));
         if scalar::is_template(node) && !is_literal {
             return self.template(node, place, cx, what).map(Tree::Template);
         }
@@ -167,7 +168,9 @@ impl<'s> Reader<'s> {
         let mut items = Vec::new();
         for arg in args {
             match arg {
-                Arg::One(template) if template.is_literal() && !template.source().contains("{{") => {
+                Arg::One(template)
+                    if template.is_literal() && !template.source().contains("{{") =>
+                {
                     items.push(Tree::Literal(Value::from(template.source())));
                 }
                 Arg::One(template) => items.push(Tree::Template(template)),

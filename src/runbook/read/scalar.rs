@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Cx, Mention, Reader, or_list};
-use crate::runbook::expr::Expr;
+use crate::runbook::expr::{self, Expr};
 use crate::runbook::grammar;
 use crate::runbook::pattern;
 use crate::runbook::problem::{Problem, Span};
@@ -49,7 +49,9 @@ impl<'s> Reader<'s> {
                 let problem = self.expected(node, what, "`true` or `false`");
                 let help = match node.scalar().map(|scalar| scalar.text.to_lowercase()) {
                     Some(text) if matches!(text.as_str(), "yes" | "on" | "true") => "write `true`",
-                    Some(text) if matches!(text.as_str(), "no" | "off" | "false") => "write `false`",
+                    Some(text) if matches!(text.as_str(), "no" | "off" | "false") => {
+                        "write `false`"
+                    }
                     _ => "write `true` or `false`, without quotes",
                 };
                 self.push(problem.help(help));
@@ -196,13 +198,7 @@ impl<'s> Reader<'s> {
         let cx = Cx { secrets: false, ..cx };
         match Expr::parse(&scalar.text, self.counted(scalar)) {
             Ok(expr) => {
-                let names = expr.mentions().iter().map(|m| (m.path.clone(), self.moved(m.span, scalar)));
-                let names = names.collect();
-                let mut comparisons = expr.comparisons().to_vec();
-                for comparison in &mut comparisons {
-                    comparison.span = self.moved(comparison.span, scalar);
-                }
-                self.outline.mentions.push(Mention { cx, names, comparisons });
+                self.mention(expr.mentions(), expr.comparisons().to_vec(), scalar, cx);
                 Some(expr)
             }
             Err(problems) => {
@@ -231,7 +227,7 @@ impl<'s> Reader<'s> {
     ) -> Option<Template> {
         match Template::parse(&scalar.text, self.counted(scalar), place) {
             Ok(template) => {
-                self.mention(template.names(), scalar, cx);
+                self.mention(template.mentions(), Vec::new(), scalar, cx);
                 Some(template)
             }
             Err(problems) => {
@@ -241,16 +237,22 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Keeps the names that a template mentions for the checks.
-    fn mention(&mut self, names: &[Vec<String>], scalar: &Scalar, cx: Cx) {
-        if names.is_empty() {
-            return;
-        }
-        let names = names
+    /// Keeps what a text mentions and compares for the checks.
+    fn mention(
+        &mut self,
+        mentions: &[expr::Mention],
+        mut comparisons: Vec<expr::Comparison>,
+        scalar: &Scalar,
+        cx: Cx,
+    ) {
+        let names = mentions
             .iter()
-            .map(|name| (name.clone(), self.place_of(&name.join("."), scalar)))
+            .map(|mention| (mention.path.clone(), self.moved(mention.span, scalar)))
             .collect();
-        self.outline.mentions.push(Mention { cx, names, comparisons: Vec::new() });
+        for comparison in &mut comparisons {
+            comparison.span = self.moved(comparison.span, scalar);
+        }
+        self.outline.mentions.push(Mention { cx, names, comparisons });
     }
 
     /// The span under which a scalar's text is parsed: of a block scalar one as long as the text,
@@ -271,25 +273,6 @@ impl<'s> Reader<'s> {
             (Some(start), Some(end)) if start <= end => Span::new(start, end),
             _ => super::first_line(self.source, scalar.inner),
         }
-    }
-
-    /// Where `written` stands in the scalar, as well as can be told.
-    pub(in crate::runbook) fn place_of(&self, written: &str, scalar: &Scalar) -> Span {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let whole = super::first_line(self.source, scalar.inner);
-        let mut from = 0;
-        while let Some(found) = scalar.text[from..].find(written) {
-            let at = from + found;
-            let end = at + written.len();
-            let is_start = !scalar.text[..at].ends_with(|c| is_word(c) || c == '.');
-            if is_start && !scalar.text[end..].starts_with(is_word) {
-                return scalar
-                    .locate(self.source, at)
-                    .map_or(whole, |start| Span::new(start, start + written.len()));
-            }
-            from = end;
-        }
-        whole
     }
 
     /// Problems inside a scalar count from its first byte: puts them where that byte stands.

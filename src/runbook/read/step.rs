@@ -2,6 +2,7 @@
 
 use super::modifier::Mods;
 use super::{Cx, Entry, Inherited, Reader, Role, RollbackKind, Zone, list_of};
+use crate::limits;
 use crate::runbook::grammar::{self, ActionSpec, Class};
 use crate::runbook::model::{Action, Check, Effect, Step, StepIx};
 use crate::runbook::problem::{Problem, Span};
@@ -47,7 +48,11 @@ impl<'s> Reader<'s> {
             (Kind::Map(entries), _) => {
                 let problem = self.expected(node, "this", "a list of steps");
                 let is_step = entries.iter().any(|(key, _)| grammar::action(&key.text).is_some());
-                let help = if is_step { "put `- ` in front of the step" } else { "begin each step with `- `" };
+                let help = if is_step {
+                    "put `- ` in front of the step"
+                } else {
+                    "begin each step with `- `"
+                };
                 self.push(problem.help(help));
                 return Vec::new();
             }
@@ -67,7 +72,7 @@ impl<'s> Reader<'s> {
         let mut steps = Vec::new();
         for (position, node) in nodes.iter().enumerate() {
             let place = format!("{}{}", list.prefix, position + 1);
-            steps.extend(self.step(node, list, number, position, place));
+            steps.extend(self.step(node, list, number, place));
         }
         steps
     }
@@ -90,7 +95,7 @@ impl<'s> Reader<'s> {
             is_placed: parent.is_some(),
             inherited,
         };
-        let step = self.step(node, list, self.lists, 0, place)?;
+        let step = self.step(node, list, self.lists, place)?;
         Some(Check(Box::new(step)))
     }
 
@@ -99,7 +104,6 @@ impl<'s> Reader<'s> {
         node: &'s Node,
         list: List<'_>,
         number: usize,
-        position: usize,
         place: String,
     ) -> Option<Step> {
         let what = if list.role == Role::Check { "a check" } else { "a step" };
@@ -112,6 +116,9 @@ impl<'s> Reader<'s> {
                 return None;
             }
         };
+        if !self.has_room(list.role, entries[0].0.span) {
+            return None;
+        }
         let keys = self.keys(entries, list.role, what);
         let ix = self.outline.entries.len();
         self.outline.entries.push(Entry {
@@ -121,7 +128,6 @@ impl<'s> Reader<'s> {
             parent: list.parent,
             role: list.role,
             list: number,
-            position,
             action: keys.action.map(|(action, _)| action),
             effect: Effect::Read,
             fans_out: false,
@@ -145,6 +151,24 @@ impl<'s> Reader<'s> {
         let step = self.modified(&mods, &keys, cx, list, &id, is_named);
         self.reads_only(ix, list.role);
         step.map(|step| Step { ix: StepIx(u32::try_from(ix).unwrap_or(u32::MAX)), ..step })
+    }
+
+    /// Whether one more step may be read; the first one too many is reported, and all after it are
+    /// left unread: a file of a hundred thousand steps must not take a hundred thousand squared.
+    fn has_room(&mut self, role: Role, span: Span) -> bool {
+        self.steps += usize::from(role != Role::Check);
+        let has_room = self.steps <= limits::RUNBOOK_STEPS_MAX
+            && self.outline.entries.len() < limits::RUNBOOK_ENTRIES_MAX;
+        if !has_room && !self.is_full {
+            self.is_full = true;
+            let most = limits::RUNBOOK_STEPS_MAX;
+            self.push(
+                Problem::error("E_TOO_MANY_STEPS", span, format!("more than {most} steps"))
+                    .label("the first one too many")
+                    .help("split the runbook into several that `call` one another"),
+            );
+        }
+        has_room
     }
 
     /// The one action among the keys, and what is no key of a step at all.
@@ -183,9 +207,9 @@ impl<'s> Reader<'s> {
         if actions.is_empty() && !has_unknown {
             let message = format!("{what} has no action");
             self.push(
-                Problem::error("E_NO_ACTION", first, message)
-                    .label("says how, not what")
-                    .help("add one action, such as `command`, `shell`, `http`, `service` or `approve`"),
+                Problem::error("E_NO_ACTION", first, message).label("says how, not what").help(
+                    "add one action, such as `command`, `shell`, `http`, `service` or `approve`",
+                ),
             );
         }
         let action = actions.first().map(|(action, _, node)| (*action, *node));
@@ -198,13 +222,7 @@ impl<'s> Reader<'s> {
     }
 
     /// Reports a modifier that the action, or a check, does not take.
-    fn fits(
-        &mut self,
-        key: &Key,
-        modifier: &grammar::Modifier,
-        action: &ActionSpec,
-        role: Role,
-    ) {
+    fn fits(&mut self, key: &Key, modifier: &grammar::Modifier, action: &ActionSpec, role: Role) {
         let name = modifier.key.name;
         if role == Role::Check && !modifier.in_check {
             let message = format!("a check takes no `{name}`");
@@ -217,9 +235,16 @@ impl<'s> Reader<'s> {
             let message = format!("`{}` takes no `{name}`", action.name);
             let problem = Problem::error("E_MODIFIER", key.span, message).label("not taken here");
             let help = match (action.class, name) {
-                (Class::Approve, "when") => "a gate is never skipped by itself: guard it with `block`, `switch` or `end`".to_owned(),
-                (Class::Endpoint, "target") => "it runs from the agent, once; use `for_each` for several endpoints".to_owned(),
-                (Class::Block | Class::Switch, "effect") => "its effect is the strongest of what it holds".to_owned(),
+                (Class::Approve, "when") => {
+                    "a gate is never skipped by itself: guard it with `block`, `switch` or `end`"
+                        .to_owned()
+                }
+                (Class::Endpoint, "target") => {
+                    "it runs from the agent, once; use `for_each` for several endpoints".to_owned()
+                }
+                (Class::Block | Class::Switch, "effect") => {
+                    "its effect is the strongest of what it holds".to_owned()
+                }
                 _ => "remove it".to_owned(),
             };
             self.push(problem.help(help));
@@ -228,7 +253,8 @@ impl<'s> Reader<'s> {
 
     fn id(&mut self, node: &Node, ix: usize) -> Option<String> {
         let id = self.text(node, "`id`")?;
-        let is_id = id.starts_with(|c: char| c.is_ascii_lowercase())
+        let is_id = id.len() <= limits::STEP_ID_BYTES_MAX
+            && id.starts_with(|c: char| c.is_ascii_lowercase())
             && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !is_id {
             let message = format!("`{}` is not an id", yaml::shorten(&id));
@@ -246,7 +272,8 @@ impl<'s> Reader<'s> {
                     yaml::shorten(fixed)
                 )),
             });
-        } else if grammar::ROOTS.contains(&id.as_str()) || grammar::RESERVED.contains(&id.as_str()) {
+        } else if grammar::ROOTS.contains(&id.as_str()) || grammar::RESERVED.contains(&id.as_str())
+        {
             let message = format!("`{id}` is no id: expressions read the name otherwise");
             self.push(
                 Problem::error("E_ID_RESERVED", node.span, message).help("choose another name"),
@@ -275,7 +302,8 @@ impl<'s> Reader<'s> {
                     .help("a check looks at something: a process, an endpoint or a host"),
             );
         } else if entry.effect != Effect::Read {
-            let message = format!("a check only reads, but this `{}` changes something", action.name);
+            let message =
+                format!("a check only reads, but this `{}` changes something", action.name);
             self.push(Problem::error("E_CHECK_EFFECT", span, message).label("changes something"));
         }
     }
@@ -290,7 +318,8 @@ impl<'s> Reader<'s> {
                 .strip_prefix("inputs.")
                 .is_some_and(|name| self.one_targets.iter().any(|one| one == name)),
             None => {
-                let is_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@');
+                let is_name =
+                    |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@');
                 text != "all" && !text.is_empty() && text.chars().all(is_name)
             }
         }
@@ -299,7 +328,9 @@ impl<'s> Reader<'s> {
     /// The strongest effect among the steps that stand in `parent`, in whatever depth.
     pub(super) fn strongest_inside(&self, parent: usize) -> Effect {
         let inside = self.outline.entries.iter().filter(|entry| {
-            entry.parent == Some(parent) && entry.role != Role::Rollback && entry.role != Role::Check
+            entry.parent == Some(parent)
+                && entry.role != Role::Rollback
+                && entry.role != Role::Check
         });
         inside.map(|entry| entry.effect).max().unwrap_or(Effect::Read)
     }

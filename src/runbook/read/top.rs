@@ -44,8 +44,8 @@ impl<'s> Reader<'s> {
             get("steady_state").map(|node| self.steady_state(node)).unwrap_or_default();
         let guard = get("guard").and_then(|node| self.guard(node));
         let steps = get("steps").map(|node| self.steps(node, List::top(Role::Steps, "")));
-        let finally = get("finally").map(|node| self.steps(node, List::top(Role::Finally, "finally.")));
-        self.count_steps(get("steps").or(get("finally")));
+        let finally =
+            get("finally").map(|node| self.steps(node, List::top(Role::Finally, "finally.")));
         let outputs = get("outputs").map(|node| self.named_exprs(node, cx(Zone::End), "`outputs`"));
         let runbook = Runbook {
             name: name.unwrap_or_default(),
@@ -105,7 +105,8 @@ impl<'s> Reader<'s> {
         match text.parse() {
             Ok(version) => Some(version),
             Err(err) => {
-                let message = format!("`{}` is not a semantic version: {err}", yaml::shorten(&text));
+                let message =
+                    format!("`{}` is not a semantic version: {err}", yaml::shorten(&text));
                 self.push(
                     Problem::error("E_VERSION", node.span, message)
                         .help("write major.minor.patch, such as `1.0.0`"),
@@ -201,9 +202,9 @@ impl<'s> Reader<'s> {
     fn guard(&mut self, node: &'s Node) -> Option<Guard> {
         let fields = self.fields(node, &grammar::GUARD, "`guard`")?;
         let every = fields.get("every").and_then(|n| self.duration(n, "`every`"));
-        let check = fields.get("check").and_then(|node| {
-            self.check(node, None, "guard".to_owned(), cx(Zone::Request), None)
-        })?;
+        let check = fields
+            .get("check")
+            .and_then(|node| self.check(node, None, "guard".to_owned(), cx(Zone::Request), None))?;
         Some(Guard { every: every.unwrap_or(limits::GUARD_EVERY), check })
     }
 
@@ -228,20 +229,6 @@ impl<'s> Reader<'s> {
             }
         }
         self.defaults = Some(node);
-    }
-
-    fn count_steps(&mut self, node: Option<&Node>) {
-        let steps = self.outline.entries.iter().filter(|entry| entry.role != Role::Check).count();
-        if let Some(node) = node
-            && steps > limits::RUNBOOK_STEPS_MAX
-        {
-            let most = limits::RUNBOOK_STEPS_MAX;
-            let at = super::first_line(self.source, node.span);
-            self.push(
-                Problem::error("E_TOO_MANY_STEPS", at, format!("{steps} steps: at most {most}"))
-                    .help("split it into runbooks that `call` one another"),
-            );
-        }
     }
 }
 

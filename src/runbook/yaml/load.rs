@@ -1,258 +1,19 @@
-//! YAML 1.2 with byte spans, read strictly: no duplicate keys, tabs, merge keys, tags, second
-//! documents or alias bombs (spec 1). What a scalar means is decided by who reads it, never here.
+//! From the parser's events to the tree; what YAML allows and we do not is reported here.
 
 use std::collections::HashMap;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Tag};
 
-use super::problem::{Problem, Span};
+use super::super::problem::{Problem, Span};
+use super::{Key, Kind, Node, Scalar, Style, shorten};
 use crate::limits;
-
-/// A node and where it stands.
-#[derive(Clone, Debug)]
-pub(super) struct Node {
-    /// From its first to its last byte; of a collection in block style up to the next token.
-    pub(super) span: Span,
-    /// What it is.
-    pub(super) kind: Kind,
-}
-
-/// What a node is.
-#[derive(Clone, Debug)]
-pub(super) enum Kind {
-    /// Text that its reader gives a meaning.
-    Scalar(Scalar),
-    /// In the author's order, without duplicates.
-    Map(Vec<(Key, Node)>),
-    /// In the author's order.
-    List(Vec<Node>),
-    /// Already reported: whoever reads it says nothing more.
-    Broken,
-}
-
-/// A key: always a scalar.
-#[derive(Clone, Debug)]
-pub(super) struct Key {
-    /// As it reads.
-    pub(super) text: String,
-    /// Where it stands.
-    pub(super) span: Span,
-}
-
-/// A scalar's text.
-#[derive(Clone, Debug)]
-pub(super) struct Scalar {
-    /// After unescaping and folding.
-    pub(super) text: String,
-    /// How it is written.
-    pub(super) style: Style,
-    /// Where the text itself stands: byte for byte if `is_exact`, else the node's whole span.
-    pub(super) inner: Span,
-    /// Whether `text` stands in the file as it is.
-    pub(super) is_exact: bool,
-}
-
-/// How a scalar is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
-    /// Without quotes: may stand for a number, a boolean or nothing.
-    Plain,
-    /// In quotes, or with `!!str`: always a string.
-    Quoted,
-    /// After `|`: always a string.
-    Literal,
-    /// After `>`: always a string.
-    Folded,
-}
-
-impl Node {
-    /// The scalar, if it is one.
-    pub(super) fn scalar(&self) -> Option<&Scalar> {
-        match &self.kind {
-            Kind::Scalar(scalar) => Some(scalar),
-            _ => None,
-        }
-    }
-
-    /// The value under `key`, if it is a map that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        match &self.kind {
-            Kind::Map(entries) => {
-                entries.iter().find(|(name, _)| name.text == key).map(|(_, node)| node)
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether nothing is written there: `key:`, `null` or `~`.
-    pub(super) fn is_null(&self) -> bool {
-        self.scalar().is_some_and(Scalar::is_null)
-    }
-
-    /// What it is, for people: "a list", "the number `5`".
-    pub(super) fn describe(&self) -> String {
-        match &self.kind {
-            Kind::Map(_) => "a map".to_owned(),
-            Kind::List(_) => "a list".to_owned(),
-            Kind::Broken => "nothing".to_owned(),
-            Kind::Scalar(scalar) if scalar.is_null() => "nothing".to_owned(),
-            Kind::Scalar(scalar) => {
-                let what = match core_value(scalar) {
-                    Ok(serde_json::Value::Bool(_)) => "the boolean ",
-                    Ok(serde_json::Value::Number(_)) => "the number ",
-                    _ if scalar.style == Style::Plain => "",
-                    _ => "the string ",
-                };
-                format!("{what}`{}`", shorten(&scalar.text))
-            }
-        }
-    }
-}
-
-impl Scalar {
-    fn is_null(&self) -> bool {
-        self.style == Style::Plain && matches!(self.text.as_str(), "" | "null" | "~")
-    }
-
-    /// Where the byte `offset` of the text stands in `source`, as well as can be told.
-    pub(super) fn locate(&self, source: &str, offset: usize) -> Option<usize> {
-        if self.is_exact {
-            return Some((self.inner.start + offset).min(self.inner.end));
-        }
-        if self.style != Style::Literal {
-            return None;
-        }
-        let before = self.text.get(..offset)?;
-        let line = before.matches('\n').count();
-        let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
-        let wanted = self.text.split('\n').nth(line)?;
-        let block = source.get(self.inner.start..self.inner.end)?;
-        let header = usize::from(block.starts_with('|'));
-        let mut at = self.inner.start;
-        for (number, written) in block.split('\n').enumerate() {
-            if number == line + header {
-                let indent = written.trim_end_matches('\r').strip_suffix(wanted)?.len();
-                return Some(at + indent + column);
-            }
-            at += written.len() + 1;
-        }
-        None
-    }
-}
-
-/// A text short enough to stand in a message, on one line.
-pub(super) fn shorten(text: &str) -> String {
-    const CHARS: usize = 60;
-    let line = text.lines().next().unwrap_or_default();
-    let short: String = line.chars().take(CHARS).collect();
-    if short.len() < text.trim_end().len() { format!("{short}…") } else { short }
-}
-
-/// The value of an untyped scalar by the core schema of YAML 1.2, stricter in what is a number or
-/// a boolean: `True`, `yes`, `0755`, `1_000` stay strings.
-///
-/// # Errors
-///
-/// What cannot be kept exactly, as a text for people.
-pub(super) fn core_value(scalar: &Scalar) -> Result<serde_json::Value, String> {
-    use serde_json::Value;
-    let text = scalar.text.as_str();
-    if scalar.style != Style::Plain {
-        return Ok(Value::String(text.to_owned()));
-    }
-    match text {
-        "" | "null" | "~" => return Ok(Value::Null),
-        "true" => return Ok(Value::Bool(true)),
-        "false" => return Ok(Value::Bool(false)),
-        _ => {}
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let is_negative = text.starts_with('-');
-    let radix = |prefix, radix| {
-        let digits = text.strip_prefix(prefix)?;
-        digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| i128::from_str_radix(digits, radix))
-    };
-    let leading_zero = unsigned.len() > 1
-        && unsigned.starts_with('0')
-        && unsigned.as_bytes()[1].is_ascii_digit();
-    let integer = if let Some(parsed) = radix("0x", 16).or_else(|| radix("0o", 8)) {
-        parsed.ok()
-    } else if !leading_zero && !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit())
-    {
-        Some(unsigned.parse::<i128>().map_or(i128::MAX, |n| if is_negative { -n } else { n }))
-    } else {
-        None
-    };
-    if let Some(integer) = integer {
-        // 2^53 - 1: beyond it JSON, in which the log is written, rounds.
-        let exact = i64::try_from(integer).ok().filter(|n| n.unsigned_abs() < 1 << 53);
-        return exact.map(Value::from).ok_or_else(|| {
-            format!("the number `{text}` is too large to be kept exactly: quote it")
-        });
-    }
-    if !leading_zero && is_float(unsigned) {
-        let parsed = text.parse::<f64>().ok().and_then(serde_json::Number::from_f64);
-        return parsed.map(Value::Number).ok_or_else(|| format!("the number `{text}` is too large"));
-    }
-    Ok(Value::String(text.to_owned()))
-}
-
-/// `[0-9]+(\.[0-9]*)?` or `\.[0-9]+`, with an exponent.
-fn is_float(unsigned: &str) -> bool {
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent)),
-        None => (unsigned, None),
-    };
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    digits(whole)
-        && digits(fraction)
-        && !(whole.is_empty() && fraction.is_empty())
-        && exponent.is_none_or(|text| {
-            let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-            !text.is_empty() && digits(text)
-        })
-}
-
-/// The file as text, or why it cannot be one.
-///
-/// # Errors
-///
-/// Too large, not UTF-8, or holding characters that YAML does not know.
-pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
-    if bytes.len() as u64 > limits::RUNBOOK_BYTES_MAX {
-        let size = crate::unit::show_size(bytes.len() as u64);
-        let most = crate::unit::show_size(limits::RUNBOOK_BYTES_MAX);
-        return Err(Problem::error(
-            "E_FILE_TOO_LARGE",
-            Span::default(),
-            format!("a runbook has at most {most}, this file has {size}"),
-        ));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|err| {
-        let at = err.valid_up_to();
-        Problem::error("E_ENCODING", Span::new(at, at), "the file is not UTF-8")
-            .label("the first byte that is not")
-            .help("save the file as UTF-8")
-    })?;
-    let control = |c: char| {
-        (c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{85}'))
-            || matches!(c, '\u{fffe}' | '\u{ffff}')
-    };
-    if let Some((at, found)) = text.char_indices().find(|&(_, c)| control(c)) {
-        let message = format!("the control character U+{:04X} may not stand in YAML", found as u32);
-        return Err(Problem::error("E_ENCODING", Span::new(at, at + found.len_utf8()), message)
-            .help("remove it, or write it as an escape inside double quotes"));
-    }
-    Ok(text)
-}
 
 /// The tree of the one document in `source`; problems that leave a tree are added to `problems`.
 ///
 /// # Errors
 ///
 /// The problem that leaves none.
-pub(super) fn load(source: &str, problems: &mut Vec<Problem>) -> Result<Node, Problem> {
+pub(in crate::runbook) fn load(source: &str, problems: &mut Vec<Problem>) -> Result<Node, Problem> {
     let bom = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let text = &source[bom..];
     // Comments are not asked for: the parser buffers only so many of them.
@@ -315,7 +76,18 @@ struct Frame {
 
 enum Open {
     List(Vec<Node>),
-    Map { entries: Vec<(Key, Node)>, key: Option<Pending> },
+    Map { entries: Vec<(Key, Node)>, key: Option<Pending>, keys: HashMap<String, Span> },
+}
+
+/// What a tag makes of its node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// Nothing.
+    Own,
+    /// A string, whatever it looks like.
+    Text,
+    /// It is reported.
+    Refused,
 }
 
 /// A key that waits for its value.
@@ -350,10 +122,14 @@ impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let tag = self.tag(tag.as_deref(), span);
+                let meaning = self.tag(tag.as_deref(), span);
                 self.scalars.push(span);
-                let scalar = self.scalar(&text, style, tag == Some("str"), span);
-                let node = Node { span, kind: Kind::Scalar(scalar) };
+                let scalar = self.scalar(&text, style, meaning == Meaning::Text, span);
+                let kind = match meaning {
+                    Meaning::Refused => Kind::Broken,
+                    Meaning::Text | Meaning::Own => Kind::Scalar(scalar),
+                };
+                let node = Node { span, kind };
                 self.count(1, text.len(), span)?;
                 self.done(node, 0, anchor);
             }
@@ -363,7 +139,11 @@ impl Builder<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.tag(tag.as_deref(), span);
-                self.open(span, anchor, Open::Map { entries: Vec::new(), key: None })?;
+                self.open(
+                    span,
+                    anchor,
+                    Open::Map { entries: Vec::new(), key: None, keys: HashMap::new() },
+                )?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => self.alias(id, span)?,
@@ -389,12 +169,12 @@ impl Builder<'_> {
         Scalar { text: text.to_owned(), style, inner, is_exact }
     }
 
-    /// The name of a core tag that is allowed; anything else is reported.
-    fn tag(&mut self, tag: Option<&Tag>, span: Span) -> Option<&'static str> {
-        let tag = tag?;
+    /// What a tag says; any but the core tags that cannot hurt is reported.
+    fn tag(&mut self, tag: Option<&Tag>, span: Span) -> Meaning {
+        let Some(tag) = tag else { return Meaning::Own };
         match tag.core_suffix() {
-            Some("str") => return Some("str"),
-            Some("map" | "seq") => return None,
+            Some("str") => return Meaning::Text,
+            Some("map" | "seq") => return Meaning::Own,
             _ => {}
         }
         let written = tag.original();
@@ -405,12 +185,13 @@ impl Builder<'_> {
         let mut problem =
             Problem::error("E_YAML_TAG", place, format!("tags are not allowed: `{written}`"));
         problem = if tag.original_handle() == "!" {
-            problem.help("for \"not\" in an expression write `not`; quote a text that begins with `!`")
+            problem
+                .help("for \"not\" in an expression write `not`; quote a text that begins with `!`")
         } else {
             problem.help("remove it: what a value means follows from its key")
         };
         self.problems.push(problem);
-        None
+        Meaning::Refused
     }
 
     fn open(&mut self, span: Span, anchor: usize, open: Open) -> Result<(), Problem> {
@@ -436,7 +217,8 @@ impl Builder<'_> {
 
     /// Block collections have no end of their own: the end of what is last in them.
     fn end_of(&self, kind: &Kind, start: usize, end: usize) -> usize {
-        if self.source[..end].ends_with(['}', ']']) && self.source[start..].starts_with(['{', '[']) {
+        if self.source[..end].ends_with(['}', ']']) && self.source[start..].starts_with(['{', '['])
+        {
             return end;
         }
         let last = match kind {
@@ -449,7 +231,11 @@ impl Builder<'_> {
 
     fn alias(&mut self, id: usize, span: Span) -> Result<(), Problem> {
         let Some(anchored) = self.anchors.get(&id).cloned() else {
-            return Err(Problem::error("E_YAML_ALIAS", span, "an alias may not stand inside itself"));
+            return Err(Problem::error(
+                "E_YAML_ALIAS",
+                span,
+                "an alias may not stand inside itself",
+            ));
         };
         self.count(anchored.nodes, anchored.bytes, span)?;
         if self.frames.len() + anchored.height > limits::YAML_DEPTH_MAX {
@@ -482,14 +268,14 @@ impl Builder<'_> {
         frame.height = frame.height.max(height + 1);
         match &mut frame.open {
             Open::List(items) => items.push(node),
-            Open::Map { entries, key } => match key.take() {
+            Open::Map { entries, key, keys } => match key.take() {
                 Some(Pending::Good(key)) => entries.push((key, node)),
                 Some(Pending::Bad) => {}
                 None => {
-                    let (pending, problem) = as_key(node, entries, self.source, frame.start);
+                    let (pending, problem) = as_key(node, keys, self.source, frame.start);
                     *key = Some(pending);
                     if let Some(problem) = problem {
-                        frame.is_broken |= problem.code == "E_QUOTE";
+                        frame.is_broken |= matches!(problem.code, "E_QUOTE" | "E_YAML_MERGE");
                         self.problems.push(problem);
                     }
                 }
@@ -563,7 +349,7 @@ fn cost(node: &Node) -> (usize, usize) {
 
 fn as_key(
     node: Node,
-    entries: &[(Key, Node)],
+    keys: &mut HashMap<String, Span>,
     source: &str,
     map_start: usize,
 ) -> (Pending, Option<Problem>) {
@@ -586,11 +372,11 @@ fn as_key(
     if scalar.is_null() {
         return (Pending::Bad, Some(Problem::error("E_YAML_KEY", node.span, "a key is missing")));
     }
-    if let Some((first, _)) = entries.iter().find(|(key, _)| key.text == scalar.text) {
+    if let Some(first) = keys.insert(scalar.text.clone(), node.span) {
         let message = format!("duplicate key `{}`", shorten(&scalar.text));
         let problem = Problem::error("E_YAML_DUPLICATE", node.span, message)
             .label("written again")
-            .related(first.span, "first written here")
+            .related(first, "first written here")
             .help("remove one of the two");
         return (Pending::Bad, Some(problem));
     }
