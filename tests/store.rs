@@ -7,117 +7,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use facts::{NOW, database, ended, finished, open, owner, requested, run, started, verify};
 use runwarden::audit::key::Signer;
-use runwarden::audit::verify::{Code, Failure, Held, Level, Report, Trust};
-use runwarden::id::{Digest, Epoch, Owner, RunId};
-use runwarden::outcome::Verdict;
-use runwarden::run::event::{
-    Event, Requester, RunFinished, RunOutcome, RunRequested, RunState, RunbookRef, Status,
-    StepFinished, Stored,
-};
-use runwarden::runbook::model::{Effect, Kind};
-use runwarden::store::{
-    Append, Blob, Found, OpenMode, Reader, RowChange, RunFilter, Store, StoreError, VerifyError,
-};
-use runwarden::time::Timestamp;
-use rusqlite::Connection;
+use runwarden::audit::verify::{Code, Level, Trust};
+use runwarden::id::{Digest, Epoch, RunId};
+use runwarden::run::event::{Event, RunOutcome, RunState};
+use runwarden::store::{Append, Blob, OpenMode, Reader, RowChange, RunFilter, Store, StoreError};
 
-const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_678);
-
-fn owner(pid: u32) -> Owner {
-    Owner { pid, start: 7, boot: "boot".to_owned(), host: "host".to_owned() }
-}
-
-fn requested() -> Event {
-    Event::RunRequested(Box::new(RunRequested {
-        runbook: RunbookRef {
-            name: "restart-checkout".to_owned(),
-            version: "1.2.0".to_owned(),
-            digest: Digest::of(b"runbook"),
-            kind: Kind::Remediation,
-            title: "Restart checkout".to_owned(),
-            path: None,
-        },
-        source: Stored::Inline { inline: "runwarden: 1\n".into() },
-        files: Default::default(),
-        inputs: Default::default(),
-        requester: Requester { principal: "maya".to_owned(), method: "unix".to_owned() },
-        trigger: serde_json::from_str(r#"{"kind":"cli"}"#).unwrap(),
-        reason: None,
-        ticket: Some("INC1".to_owned()),
-        owner: owner(1),
-        epoch: Epoch(1),
-    }))
-}
-
-fn started(step: &str) -> Event {
-    Event::StepStarted {
-        step: step.to_owned(),
-        attempt: 1,
-        action: "shell".to_owned(),
-        effect: Effect::Change,
-        target: None,
-        spec: Stored::Inline { inline: serde_json::json!({ "shell": "true" }) },
-        plan_digest: Digest::of(b"plan"),
-    }
-}
-
-fn finished(step: &str) -> Event {
-    Event::StepFinished(Box::new(StepFinished {
-        step: step.to_owned(),
-        attempt: 1,
-        status: Status::Succeeded,
-        verdict: Verdict::Ok,
-        changed: true,
-        duration_seconds: 0.1 + 0.2,
-        result: Default::default(),
-        large: Default::default(),
-        error: None,
-        stdout: None,
-        stderr: None,
-        outputs: Default::default(),
-        measures: Default::default(),
-        next_attempt_at: None,
-        was_done: false,
-        left: Vec::new(),
-    }))
-}
-
-fn ended() -> Event {
-    Event::RunFinished(Box::new(RunFinished {
-        outcome: RunOutcome::Succeeded,
-        verdict: Verdict::Ok,
-        duration_seconds: 1.5,
-        outputs: Default::default(),
-        message: None,
-        left_to_undo: Vec::new(),
-    }))
-}
-
-fn open(dir: &Path) -> Store {
-    Store::open(dir, OpenMode::ReadWrite).unwrap()
-}
-
-/// A whole run of `steps` steps, one append a step boundary.
-fn run(store: &Store, steps: usize) -> RunId {
-    let id = RunId::generate();
-    let append = |events| store.append_blocking(Append::of(id, events, NOW)).unwrap();
-    append(vec![requested(), Event::RunStarted {}]);
-    for step in 0..steps {
-        append(vec![started(&format!("s{step}"))]);
-        append(vec![finished(&format!("s{step}"))]);
-    }
-    append(vec![ended()]);
-    id
-}
-
-fn verify(dir: &Path, trust: Trust) -> Result<Report, Failure> {
-    match Reader::open(dir).unwrap().verify(trust) {
-        Ok(report) => Ok(report),
-        Err(VerifyError::Tampered(failure)) => Err(failure),
-        Err(VerifyError::Unreadable(err)) => panic!("{err}"),
-    }
-}
+mod facts;
 
 /// Goal: what was appended is read back to the last bit, its row follows, and the log verifies.
 #[test]
@@ -226,10 +123,6 @@ fn a_verifier_that_is_not_ours_agrees() {
     .unwrap();
     let (passed, said) = check(&vkey).unwrap();
     assert!(!passed && said.contains("not the signed log"), "{said}");
-}
-
-fn database(dir: &Path) -> Connection {
-    Connection::open(dir.join("log.db")).unwrap()
 }
 
 /// Goal: an owner that was replaced, or that did not see what others wrote, writes nothing.
