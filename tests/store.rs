@@ -12,7 +12,9 @@ use runwarden::audit::key::Signer;
 use runwarden::audit::verify::{Code, Level, Trust};
 use runwarden::id::{Digest, Epoch, RunId};
 use runwarden::run::event::{Event, RunOutcome, RunState};
-use runwarden::store::{Append, Blob, OpenMode, Reader, RowChange, RunFilter, Store, StoreError};
+use runwarden::store::{
+    Append, Blob, Found, OpenMode, Reader, RowChange, RunFilter, Store, StoreError,
+};
 
 mod facts;
 
@@ -423,4 +425,78 @@ fn blobs_come_back_whole() {
 
 fn inline_again(large: &[u8]) -> Blob {
     Blob::of(large[..100].to_vec())
+}
+
+/// Goal: a run is found by the beginning of its id, and lists are filtered.
+#[test]
+fn runs_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ids: Vec<RunId> = (0..3).map(|_| run(&store, 1)).collect();
+    let open_run = RunId::generate();
+    store.append_blocking(Append::of(open_run, vec![requested()], NOW)).unwrap();
+    let reader = store.reader().unwrap();
+    let whole = ids[1].to_string();
+    assert_eq!(reader.find(&whole).unwrap(), Found::One(ids[1]));
+    assert_eq!(reader.find(&whole.replace('-', "")).unwrap(), Found::One(ids[1]));
+    assert_eq!(reader.find(&whole[..35]).unwrap(), Found::One(ids[1]));
+    assert_eq!(reader.find(&whole[..3]).unwrap(), Found::Many);
+    for nothing in ["", "-", "ffffffff", "x'; DROP TABLE runs; --", "é", &"0".repeat(33)] {
+        assert_eq!(reader.find(nothing).unwrap(), Found::None, "{nothing}");
+    }
+    let found = |filter: RunFilter| -> Vec<RunId> {
+        reader.runs(&filter).unwrap().rows.iter().map(|row| row.id).collect()
+    };
+    let newest_first = [open_run, ids[2], ids[1], ids[0]];
+    assert_eq!(found(RunFilter::default()), newest_first);
+    let of = |states: Vec<RunState>| RunFilter { states, ..RunFilter::default() };
+    assert_eq!(found(of(vec![RunState::Queued])), [open_run]);
+    assert_eq!(found(of(vec![RunState::Finished, RunState::Queued])), newest_first);
+    let page = RunFilter { before: Some(ids[2]), limit: Some(1), ..RunFilter::default() };
+    assert_eq!(found(page), [ids[1]]);
+    let named = |runbook: &str| RunFilter {
+        runbook: Some(runbook.to_owned()),
+        outcomes: vec![RunOutcome::Succeeded],
+        ticket: Some("INC1".to_owned()),
+        since: Some(NOW),
+        ..RunFilter::default()
+    };
+    assert_eq!(found(named("restart-checkout")), newest_first[1..]);
+    assert_eq!(found(named("restart-checkout' OR 1 --")), []);
+    assert_eq!(found(RunFilter { until: Some(NOW), ..RunFilter::default() }), []);
+    assert_eq!(found(RunFilter { target: Some("web-1".to_owned()), ..RunFilter::default() }), []);
+    let unfinished = reader.unfinished().unwrap();
+    assert_eq!(unfinished.rows.iter().map(|row| row.id).collect::<Vec<_>>(), [open_run]);
+    assert_eq!(unfinished.rows[0].owner, owner(1));
+
+    let before = reader.data_version().unwrap();
+    assert_eq!(reader.data_version().unwrap(), before);
+    run(&store, 1);
+    assert_ne!(reader.data_version().unwrap(), before);
+}
+
+/// Goal: proofs from the table are those of the signed head.
+#[test]
+fn proofs_fit_the_head() {
+    use runwarden::audit::tree::{is_consistent, is_included, leaf_hash};
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut heads = Vec::new();
+    for _ in 0..5 {
+        run(&store, 7);
+        heads.push(store.reader().unwrap().head().unwrap().unwrap());
+    }
+    let reader = store.reader().unwrap();
+    let newest = heads.last().unwrap();
+    for seq in [0, 1, 40, newest.size - 1] {
+        let proof = reader.inclusion_proof(seq, newest.size).unwrap().unwrap();
+        let leaf = leaf_hash(&reader.entry(seq).unwrap().unwrap().bytes);
+        assert!(is_included(seq, newest.size, &leaf, &proof, &newest.root));
+    }
+    for old in &heads {
+        let proof = reader.consistency_proof(old.size, newest.size).unwrap().unwrap();
+        assert!(is_consistent((old.size, &old.root), (newest.size, &newest.root), &proof));
+    }
+    assert_eq!(reader.inclusion_proof(newest.size, newest.size).unwrap(), None);
+    assert_eq!(reader.entry(newest.size).unwrap(), None);
 }

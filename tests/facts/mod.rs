@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::fs;
 use std::path::Path;
 
+use runwarden::audit::checkpoint::Checkpoint;
+use runwarden::audit::key::Signer;
+use runwarden::audit::tree::{Frontier, leaf_hash};
 use runwarden::audit::verify::{Failure, Report, Trust};
 use runwarden::id::{Digest, Epoch, Owner, RunId};
 use runwarden::outcome::Verdict;
@@ -14,7 +18,7 @@ use runwarden::run::event::{
 use runwarden::runbook::model::{Effect, Kind};
 use runwarden::store::{Append, OpenMode, Reader, Store, VerifyError};
 use runwarden::time::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_678);
 
@@ -115,4 +119,28 @@ pub fn verify(dir: &Path, trust: Trust) -> Result<Report, Failure> {
 
 pub fn database(dir: &Path) -> Connection {
     Connection::open(dir.join("log.db")).unwrap()
+}
+
+/// Puts a head for `tree` in place, signed by `signer`.
+pub fn sign(conn: &Connection, tree: &Frontier, signer: &Signer) {
+    let origin = signer.vkey().name().to_owned();
+    let head = Checkpoint { origin, size: tree.size(), root: tree.root() };
+    let note = head.sign(signer).to_string();
+    conn.execute(
+        "UPDATE head SET size = ?1, root = ?2, note = ?3",
+        params![tree.size() as i64, tree.root(), note],
+    )
+    .unwrap();
+}
+
+pub fn tree_of(conn: &Connection) -> Frontier {
+    let mut tree = Frontier::new();
+    let mut select = conn.prepare("SELECT bytes FROM entries ORDER BY seq").unwrap();
+    let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    rows.for_each(|bytes| tree.push(leaf_hash(&bytes.unwrap())));
+    tree
+}
+
+pub fn stolen(state: &Path) -> Signer {
+    Signer::from_skey(fs::read_to_string(state.join("key")).unwrap().trim_end()).unwrap()
 }
