@@ -232,12 +232,12 @@ impl Bench {
                 holds_since = None;
                 last = why_not(&judged);
             }
-            let pause = patience.every.min(deadline.saturating_duration_since(now()));
             if is_cut || is_cancelled(&cx) {
                 let outcome = Outcome { end: End::Cancelled, ..Outcome::default() };
                 return Ok(waited(began, attempts, outcome, report));
             }
-            if now() + pause >= deadline {
+            let left = deadline.saturating_duration_since(now());
+            if left.is_zero() {
                 let message = format!(
                     "did not hold within {}: {last}",
                     crate::unit::show_duration(patience.timeout)
@@ -246,7 +246,7 @@ impl Bench {
                 let outcome = Outcome { end: End::TimedOut, error, ..Outcome::default() };
                 return Ok(waited(began, attempts, outcome, report));
             }
-            pause_or_cancel(pause, &cx).await;
+            pause_or_cancel(patience.every.min(left), &cx).await;
         }
     }
 }

@@ -281,7 +281,7 @@ impl Store {
     ///
     /// On a thread that runs asynchronous tasks.
     pub fn rotate_key_blocking(&self, reason: &str, time: Timestamp) -> Result<Vkey, StoreError> {
-        self.writer()?.rotate(reason.to_owned(), time)
+        self.writer()?.rotate(reason, time)
     }
 
     /// Whether opening it made it, so that its key is to be shown to an auditor.

@@ -67,7 +67,7 @@ pub(super) fn open(dir: &Path, mode: OpenMode, options: &Options) -> Result<Stor
     };
     let vkey = Arc::new(Mutex::new(signer.vkey().clone()));
     let committer = Committer::new(conn, layout.clone(), signer, Arc::clone(&vkey), tip);
-    Ok(Store { layout, writer: Some(Writer::start(committer)?), vkey, is_new })
+    Ok(Store { layout, writer: Some(Writer::new(committer)), vkey, is_new })
 }
 
 /// Connects to the database for writing; `None`: it is not there.

@@ -1,6 +1,8 @@
-//! The thread that writes: whatever waits for it goes into one commit, so that many share an fsync
-//! while one alone waits for nothing.
+//! The one writer of a process. An append is committed either by the thread that asks, where one
+//! run is all there is and every switch of threads costs, or by a thread of its own: whatever waits
+//! for that goes into one commit, so that many share an fsync while one alone waits for nothing.
 
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,96 +14,81 @@ use crate::audit::key::Vkey;
 use crate::limits::{STORE_GROUP_MAX, STORE_QUEUE_MAX};
 use crate::time::Timestamp;
 
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+type Reply = oneshot::Sender<Result<Appended, StoreError>>;
 
-#[derive(Debug)]
-enum Request {
-    Append(Box<Append>, Reply<Appended>),
-    Rotate { reason: String, time: Timestamp, reply: Reply<Vkey> },
-}
-
-/// Hands requests to the thread; it ends, and the database is closed, when this is dropped.
+/// Commits, one at a time. The database is closed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Writer {
-    sender: Option<mpsc::Sender<Request>>,
+    committer: Arc<Mutex<Committer>>,
+    /// Started by the first append that is queued.
+    queue: OnceLock<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    sender: Option<mpsc::Sender<(Append, Reply)>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(committer: Committer) -> Result<Writer, StoreError> {
-        let (sender, receiver) = mpsc::channel(STORE_QUEUE_MAX);
-        let builder = std::thread::Builder::new().name("store".to_owned());
-        let thread = builder.spawn(move || work(committer, receiver));
-        let thread = thread.map_err(|err| StoreError::Io {
-            doing: "start the thread that writes".to_owned(),
-            source: std::sync::Arc::new(err),
-        })?;
-        Ok(Writer { sender: Some(sender), thread: Some(thread) })
+    pub(super) fn new(committer: Committer) -> Writer {
+        Writer { committer: Arc::new(Mutex::new(committer)), queue: OnceLock::new() }
     }
 
     pub(super) async fn append(&self, append: Append) -> Result<Appended, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.sender().send(Request::Append(Box::new(append), reply)).await;
+        let queue = self.queue.get_or_init(|| Queue::start(Arc::clone(&self.committer)));
+        let sent = queue.sender().send((append, reply)).await;
         sent.map_err(|_| StoreError::Poisoned)?;
         answer.await.unwrap_or(Err(StoreError::Poisoned))
     }
 
+    /// Commits on this thread, behind whatever is being committed.
     pub(super) fn append_blocking(&self, append: Append) -> Result<Appended, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::Append(Box::new(append), reply), answer)
+        let mut answers = lock(&self.committer).commit(&[append]);
+        answers.pop().unwrap_or(Err(StoreError::Poisoned))
     }
 
-    pub(super) fn rotate(&self, reason: String, time: Timestamp) -> Result<Vkey, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::Rotate { reason, time, reply }, answer)
-    }
-
-    fn ask<T>(
-        &self,
-        request: Request,
-        answer: oneshot::Receiver<Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        self.sender().blocking_send(request).map_err(|_| StoreError::Poisoned)?;
-        answer.blocking_recv().unwrap_or(Err(StoreError::Poisoned))
-    }
-
-    fn sender(&self) -> &mpsc::Sender<Request> {
-        self.sender.as_ref().expect("the sender lives as long as the writer")
+    pub(super) fn rotate(&self, reason: &str, time: Timestamp) -> Result<Vkey, StoreError> {
+        lock(&self.committer).rotate(reason, time)
     }
 }
 
-fn work(mut committer: Committer, mut requests: mpsc::Receiver<Request>) {
-    let (mut appends, mut replies) = (Vec::new(), Vec::new());
-    while let Some(first) = requests.blocking_recv() {
-        let mut next = Some(first);
-        let mut rotation = None;
-        while let Some(request) = next.take() {
-            match request {
-                Request::Append(append, reply) => {
-                    appends.push(*append);
+/// A panic in a commit leaves a transaction that SQLite takes back: the committer itself poisons
+/// what must not go on.
+fn lock(committer: &Mutex<Committer>) -> MutexGuard<'_, Committer> {
+    committer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    fn start(committer: Arc<Mutex<Committer>>) -> Queue {
+        let (sender, mut receiver) = mpsc::channel::<(Append, Reply)>(STORE_QUEUE_MAX);
+        let work = move || {
+            while let Some(first) = receiver.blocking_recv() {
+                let (mut appends, mut replies) = (vec![first.0], vec![first.1]);
+                while appends.len() < STORE_GROUP_MAX
+                    && let Ok((append, reply)) = receiver.try_recv()
+                {
+                    appends.push(append);
                     replies.push(reply);
-                    if appends.len() < STORE_GROUP_MAX {
-                        next = requests.try_recv().ok();
-                    }
                 }
-                Request::Rotate { reason, time, reply } => rotation = Some((reason, time, reply)),
+                for (answer, reply) in lock(&committer).commit(&appends).into_iter().zip(replies) {
+                    // Who no longer waits has the facts in the log all the same.
+                    let _ = reply.send(answer);
+                }
             }
-        }
-        if !appends.is_empty() {
-            let answers = committer.commit(&appends);
-            appends.clear();
-            for (answer, reply) in answers.into_iter().zip(replies.drain(..)) {
-                // Who no longer waits has the facts in the log all the same.
-                let _ = reply.send(answer);
-            }
-        }
-        if let Some((reason, time, reply)) = rotation {
-            let _ = reply.send(committer.rotate(&reason, time));
-        }
+        };
+        // Without the thread the receiver is gone, and every append is refused.
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(work).ok();
+        Queue { sender: Some(sender), thread }
+    }
+
+    fn sender(&self) -> &mpsc::Sender<(Append, Reply)> {
+        self.sender.as_ref().expect("the sender lives as long as the queue")
     }
 }
 
-impl Drop for Writer {
+impl Drop for Queue {
     fn drop(&mut self) {
         drop(self.sender.take());
         if let Some(thread) = self.thread.take() {

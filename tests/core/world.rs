@@ -369,7 +369,8 @@ async fn drive(
     say: &Value,
     base: tokio::time::Instant,
 ) -> Result<Ended, EngineError> {
-    let (wires, control, mut notices) = engine::wires(false);
+    // Somebody stays with the run if anybody has something to say.
+    let (wires, control, mut notices) = engine::wires(say.is_array());
     let says = say.as_array().cloned().unwrap_or_default();
     let speaker = async move {
         for said in says {
