@@ -126,26 +126,29 @@ impl<'s> Reader<'s> {
         self.problems.push(problem);
     }
 
-    /// The parser does not say where it stopped: it is at the first token whose prefix of the text
-    /// fails for another reason than that it ends.
+    /// The parser does not say where it stopped: it is at the last token of the shortest part of
+    /// the text that fails for another reason than that it ends.
     fn syntax(&mut self, err: &minijinja::Error) {
-        let mut place = (0, self.source.len());
-        for token in tokenize(self.source, true, Default::default()) {
-            let Ok((token, span)) = token else {
-                let rest = self.source[place.1.min(self.source.len())..].trim_start();
-                place = (self.source.len() - rest.len(), self.source.len());
+        let (source, mut places) = (self.source, Vec::new());
+        let mut read = 0;
+        for token in tokenize(source, true, Default::default()) {
+            let Ok((_, span)) = token else {
+                // What is no token at all: the rest.
+                places.push((
+                    read + (source[read..].len() - source[read..].trim_start().len()),
+                    source.len(),
+                ));
                 break;
             };
-            let end = span.end_offset as usize;
-            place = (span.start_offset as usize, end);
-            let failed = match parse_expr(&self.source[..end]) {
-                Ok(_) => false,
-                Err(err) => !err.detail().is_some_and(|why| why.contains("end of input")),
-            };
-            if failed || matches!(token, Token::VariableEnd) {
-                break;
-            }
+            read = span.end_offset as usize;
+            places.push((span.start_offset as usize, read));
         }
+        // Once a part fails for a reason of its own, every longer one does.
+        let place = places.partition_point(|(_, end)| match parse_expr(&source[..*end]) {
+            Ok(_) => true,
+            Err(err) => err.detail().is_some_and(|why| why.contains("end of input")),
+        });
+        let place = places.get(place).or(places.last()).copied().unwrap_or((0, source.len()));
         let why = err.detail().unwrap_or("it cannot be read");
         let help = if self.source.get(place.0..place.1) == Some("=") {
             "compare with `==`"
