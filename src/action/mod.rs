@@ -3,6 +3,24 @@
 //! An action gets a context and returns an [`Outcome`]; it cannot write history. Judging what it
 //! found (`expect`, `exit`, `warn`) is the core's.
 
+mod bounded;
+mod cert;
+pub mod clock;
+pub mod delete;
+pub mod disk;
+pub mod dns;
+pub mod file;
+pub mod find;
+pub mod http;
+pub mod load;
+pub mod memory;
+pub mod process_table;
+pub mod prometheus;
+pub mod service;
+mod service_backend;
+pub mod tcp;
+pub mod tls;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +28,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::id::RunId;
-use crate::outcome::Outcome;
+use crate::outcome::{End, ErrorInfo, Outcome};
+use crate::runbook::params::Resolved;
+
+mod attempt;
+mod capture;
+pub mod cgroup;
+mod command;
+mod environment;
+mod handover;
+pub mod leftover;
+mod nagios;
+mod orphan;
+pub mod process;
+mod procfs;
+mod spawn;
+mod stream;
 
 /// What one attempt needs to know beyond its rendered parameters.
 #[derive(Clone, Debug)]
@@ -57,6 +90,33 @@ pub struct Live {
 ///
 /// Never panics on what it finds; ends by `cx.deadline` and `cx.cancel`, and leaves no process
 /// behind that it can end.
-pub async fn perform(_action: &crate::runbook::params::Resolved, _cx: &Cx) -> Outcome {
-    unimplemented!()
+pub async fn perform(action: &Resolved, cx: &Cx) -> Outcome {
+    match action {
+        Resolved::Command(params) => command::perform_command(params, cx).await,
+        Resolved::Shell(params) => command::perform_shell(params, cx).await,
+        Resolved::Script(params) => command::perform_script(params, cx).await,
+        Resolved::Nagios(params) => nagios::perform(params, cx).await,
+        Resolved::Http(params) => http::perform(params, cx).await,
+        Resolved::Tcp(params) => tcp::perform(params, cx).await,
+        Resolved::Dns(params) => dns::perform(params, cx).await,
+        Resolved::Tls(params) => tls::perform(params, cx).await,
+        Resolved::Disk(params) => disk::perform(params, cx).await,
+        Resolved::Memory {} => memory::perform(cx).await,
+        Resolved::Load {} => load::perform(cx).await,
+        Resolved::Process(params) => process_table::perform(params, cx).await,
+        Resolved::File(params) => file::perform(params, cx).await,
+        Resolved::Clock(params) => clock::perform(params, cx).await,
+        Resolved::Service(params) => service::perform(params, cx).await,
+        Resolved::Find(params) => find::perform(params, cx).await,
+        Resolved::Delete(params) => delete::perform(params, cx).await,
+        Resolved::Prometheus(params) => prometheus::perform(params, cx).await,
+        _ => Outcome {
+            end: End::NotStarted,
+            error: Some(ErrorInfo {
+                code: "E_UNSUPPORTED".to_owned(),
+                message: "cannot perform this action here".to_owned(),
+            }),
+            ..Outcome::default()
+        },
+    }
 }

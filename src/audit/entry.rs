@@ -153,3 +153,83 @@ pub fn event(bytes: &[u8]) -> Result<Event, NotAnEntry> {
 pub fn is_canonical(bytes: &[u8]) -> bool {
     scan::scan(bytes, &mut Vec::new()).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::tree::{Frontier, leaf_hash};
+    use serde_json::json;
+
+    fn object(value: Value) -> Map<String, Value> {
+        match value {
+            Value::Object(map) => map,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn at(seq: u64, time: &str) -> Place {
+        Place { seq, prev: [0; 32], time: time.parse().unwrap(), run: None }
+    }
+
+    /// Goal: bytes and hashes of a pair of entries are those that others computed.
+    #[test]
+    fn golden_pair() {
+        let vkey = "example.com/rb/agent1+67c90b45+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+        let first = json!({ "type": "log.genesis", "origin": "example.com/rb/agent1",
+            "keys": [{ "use": "checkpoint", "vkey": vkey }] });
+        let first = build(object(first), &at(0, "2026-01-02T03:04:05.000Z")).unwrap();
+        let leaf = leaf_hash(&first);
+        assert_eq!(hex(&leaf), "d203bb1186d134ba4fd698bb20bb692db48108e680a2e7bb936bb16e30c2539d");
+        // The published second entry has a run that is no id of ours, so it is written here.
+        let second = format!(
+            "{{\"attempt\":1,\"exit\":{{\"code\":7}},\"outcome\":\"failed\",\"prev\":\"{}\",\"run\":\"r1\",\"seq\":1,\"stdout\":{{\"bytes\":5,\"commit\":\"eb48d5fa775f3e2b996be44c2296dbe6a4ef67105e002dd8a409597b03fe73a4\"}},\"step\":\"restart\",\"time\":\"2026-01-02T03:04:06.250Z\",\"type\":\"step.finished\",\"v\":1}}",
+            hex(&leaf)
+        );
+        let mut tree = Frontier::new();
+        tree.push(leaf);
+        tree.push(leaf_hash(second.as_bytes()));
+        assert_eq!(
+            hex(&tree.root()),
+            "9054895eae7f15555a68e896e29a9a60918c2f9bb952099df75ee755c1b843b5"
+        );
+    }
+
+    #[test]
+    fn a_fact_cannot_speak_for_the_log() {
+        let place = at(0, "2026-01-02T03:04:05.000Z");
+        for key in OWN_KEYS {
+            let fact = object(json!({ "type": "x", key: 1 }));
+            assert_eq!(build(fact, &place), Err(NotAFact::OwnKey(key)));
+        }
+        for fact in [json!({}), json!({ "type": "" }), json!({ "type": 1 })] {
+            assert_eq!(build(object(fact), &place), Err(NotAFact::NoType));
+        }
+    }
+
+    #[test]
+    fn an_entry_has_a_largest_size() {
+        let place = at(0, "2026-01-02T03:04:05.000Z");
+        let fact = |bytes: usize| object(json!({ "type": "x", "a": "a".repeat(bytes) }));
+        let frame = build(fact(0), &place).unwrap().len();
+        assert_eq!(build(fact(ENTRY_BYTES_MAX - frame), &place).unwrap().len(), ENTRY_BYTES_MAX);
+        let too_large = NotAFact::TooLarge { kind: "x".to_owned(), bytes: ENTRY_BYTES_MAX + 1 };
+        assert_eq!(build(fact(ENTRY_BYTES_MAX - frame + 1), &place), Err(too_large));
+    }
+
+    #[test]
+    fn what_was_built_is_read_and_what_is_unknown_is_kept() {
+        let run = Some(RunId::from_bytes([7; 16]));
+        let place = Place { run, ..at(9, "2026-01-02T03:04:05.678Z") };
+        let fact = object(json!({ "type": "x", "later": { "big": u64::MAX, "small": 0.1 } }));
+        let bytes = build(fact, &place).unwrap();
+        let entry = Entry::parse(&bytes).unwrap();
+        assert_eq!((entry.seq, entry.time, entry.run), (9, place.time, run));
+        let kept =
+            object(json!({ "type": "x", "later": { "big": u64::MAX.to_string(), "small": 0.1 } }));
+        assert_eq!(entry.fact, kept);
+        for bad in [&b""[..], b"{}", b"[]", b"\xff", b"{\"v\":1}", b"null"] {
+            assert!(Entry::parse(bad).is_err());
+            assert!(event(bad).is_err());
+        }
+    }
+}

@@ -11,7 +11,7 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// What to do with an integer beyond ±(2^53 − 1), which many readers would round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BigIntegers {
-    /// Refuse the value: it would not be the same for all who read it.
+    /// Refuse the value if readers that know only doubles would write it otherwise.
     Refuse,
     /// Write its digits as a string, as the log does (spec 5).
     AsText,
@@ -19,14 +19,14 @@ pub enum BigIntegers {
 
 /// The value has no canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot write the integer `{0}` in canonical JSON: it is beyond 2^53 - 1")]
+#[error("write the integer `{0}` in canonical JSON: it is beyond 2^53 - 1 and would be rounded")]
 pub struct IntegerTooLarge(String);
 
 /// The canonical bytes of `value`.
 ///
 /// # Errors
 ///
-/// [`IntegerTooLarge`]: the value holds an integer beyond ±(2^53 − 1).
+/// [`IntegerTooLarge`]: the value holds an integer that readers would round.
 pub fn to_vec(value: &Value) -> Result<Vec<u8>, IntegerTooLarge> {
     let mut out = Vec::with_capacity(256);
     write(value, BigIntegers::Refuse, &mut out)?;
@@ -110,9 +110,17 @@ fn write_number(
     match big {
         _ if magnitude <= INTEGER_MAX => out.extend_from_slice(digits.as_bytes()),
         BigIntegers::AsText => write_string(&digits, out),
+        // What a double was written as is read back as an integer: the same number for all.
+        BigIntegers::Refuse if is_spelling_of_a_double(number, &digits) => {
+            out.extend_from_slice(digits.as_bytes());
+        }
         BigIntegers::Refuse => return Err(IntegerTooLarge(digits)),
     }
     Ok(())
+}
+
+fn is_spelling_of_a_double(number: &Number, digits: &str) -> bool {
+    number.as_f64().is_some_and(|float| ryu_js::Buffer::new().format(float) == digits)
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) {
@@ -174,9 +182,11 @@ mod tests {
         );
         assert_eq!(
             hex(values.as_bytes()),
-            "7b226c69746572616c73223a5b6e756c6c2c747275652c66616c73655d2c226e756d62657273223a5b333333\
-             3333332e333333333333332c31652b33302c342e352c302e3030322c31652d32375d2c22737472696e67223a\
-             22e282ac245c75303030665c6e4127425c225c5c5c5c5c222f227d"
+            concat!(
+                "7b226c69746572616c73223a5b6e756c6c2c747275652c66616c73655d2c226e756d62657273223a5b",
+                "3333333333333333332e333333333333332c31652b33302c342e352c302e3030322c31652d32375d2c",
+                "22737472696e67223a22e282ac245c75303030665c6e4127425c225c5c5c5c5c222f227d"
+            )
         );
     }
 
@@ -222,13 +232,15 @@ mod tests {
             ("5e-324", "5e-324"),
             ("1.7976931348623157e308", "1.7976931348623157e+308"),
             ("9007199254740991", "9007199254740991"),
+            ("1997829117021166000.0", "1997829117021166000"),
+            ("1997829117021166000", "1997829117021166000"),
             ("-9007199254740991", "-9007199254740991"),
             ("0.1", "0.1"),
             ("333333333.33333329", "333333333.3333333"),
         ] {
             assert_eq!(canonical(written), want, "{written}");
         }
-        for big in ["9007199254740992", "-9007199254740992", "18446744073709551615"] {
+        for big in ["9007199254740993", "-9007199254740993", "18446744073709551615"] {
             let value: Value = serde_json::from_str(big).unwrap();
             assert_eq!(to_vec(&value), Err(IntegerTooLarge(big.to_owned())));
             let mut out = Vec::new();

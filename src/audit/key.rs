@@ -193,3 +193,99 @@ fn split(text: &str) -> Result<(&str, &str, Vec<u8>), NotAKey> {
     }
     Ok((name, id, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seed(first: u8) -> [u8; 32] {
+        std::array::from_fn(|i| first + i as u8)
+    }
+
+    /// Goal: keys are spelled as others spell them.
+    #[test]
+    fn golden_keys() {
+        let name = "example.com/rb/agent1";
+        let signer = Signer::from_seed(name, &seed(0)).unwrap();
+        assert_eq!(
+            *signer.to_skey(),
+            "PRIVATE+KEY+example.com/rb/agent1+67c90b45+AQABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+        );
+        let vkey = "example.com/rb/agent1+67c90b45+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+        assert_eq!(signer.vkey().to_string(), vkey);
+        assert_eq!(vkey.parse(), Ok(signer.vkey().clone()));
+        let next = Signer::from_seed(name, &seed(0x40)).unwrap();
+        assert_eq!(
+            next.vkey().to_string(),
+            "example.com/rb/agent1+f8849e3e+ASVDuS/xCVURR2rcg2nbbdyTNmWhGXjdoUBO4QZsqVWd"
+        );
+        assert_eq!(Signer::from_skey(&signer.to_skey()).unwrap().vkey(), signer.vkey());
+        assert!(!format!("{signer:?}").contains("AQABAgME"));
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let good = Signer::from_seed("example.com/a", &seed(0)).unwrap().vkey().to_string();
+        let spell = |body: &[u8]| {
+            let id = <[u8; 32]>::try_from(&body[1..]).map(|key| key_id("n", &key));
+            format!("n+{}+{}", hex(&id.unwrap_or_default()), STANDARD.encode(body))
+        };
+        let mut identity = [0; 33]; // The neutral element: it signs anything.
+        (identity[0], identity[1]) = (ED25519, 1);
+        let bad = [
+            String::new(),
+            "n".to_owned(),
+            "n+00000000".to_owned(),
+            good.replace("example.com/a", "example.com/b"),
+            good.replace("example.com/a", ""),
+            good.replace("example.com/a", "example.com /a"),
+            good.to_uppercase(),
+            good[..good.len() - 4].to_owned(),
+            format!("{good}AAAA"),
+            spell(&identity),
+            spell(&[[4].as_slice(), &seed(0)].concat()),
+            "n+00000000+".to_owned(),
+        ];
+        for text in bad {
+            assert!(text.parse::<Vkey>().is_err(), "{text}");
+        }
+        for text in ["", "PRIVATE+KEY+", "PRIVATE+KEY+n+00000000+AQ==", "n+1+AQ==", "\u{2014}"] {
+            assert!(Signer::from_skey(text).is_err(), "{text}");
+        }
+        assert!(Signer::from_seed("a b", &seed(0)).is_err());
+        assert!(Signer::from_seed("", &seed(0)).is_err());
+    }
+
+    /// Goal: a signature has one spelling: adding the group's order to S makes another, which is
+    /// refused.
+    #[test]
+    fn a_signature_has_one_spelling() {
+        const ORDER: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9,
+            0xde, 0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let signer = Signer::from_seed("n", &seed(0)).unwrap();
+        let mut signature = signer.sign(b"message");
+        assert!(signer.vkey().verifies(b"message", &signature));
+        assert!(!signer.vkey().verifies(b"other", &signature));
+        assert!(!signer.vkey().verifies(b"message", &signature[..63]));
+        let mut carry = 0;
+        for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            *byte = sum as u8;
+            carry = sum >> 8;
+        }
+        assert!(!signer.vkey().verifies(b"message", &signature));
+    }
+
+    #[test]
+    fn an_origin_can_be_a_name_of_a_key_whatever_the_host_is_called() {
+        for host in ["web-1", "", "we b+1\n", "höst", &"x".repeat(300), "../.."] {
+            let origin = local_origin(host, &seed(0));
+            assert!(origin.starts_with("runwarden.dev/local/"), "{origin}");
+            assert!(origin.len() < 100);
+            assert!(Signer::from_seed(&origin, &seed(0)).is_ok(), "{origin}");
+        }
+        assert_ne!(local_origin("web-1", &seed(0)), local_origin("web-1", &seed(1)));
+    }
+}

@@ -157,3 +157,92 @@ fn signature(line: &str) -> Result<Signature, NotANote> {
 pub fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c == '+' || c.is_control())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
+    const NOTE: &str = "This is an example message.\n\n\u{2014} example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n";
+
+    /// Goal: the notes that the format's authors published are read, believed and written again.
+    #[test]
+    fn published_notes_are_believed() {
+        let note = Note::parse(NOTE.as_bytes()).unwrap();
+        let key: Vkey = KEY.parse().unwrap();
+        assert_eq!(note.signed_by(&[&key]), Ok(vec![0]));
+        assert_eq!((note.to_string(), key.to_string()), (NOTE.to_owned(), KEY.to_owned()));
+
+        let two = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n\n\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n\u{2014} EnochRoot rwz+eBzmZa0SO3NbfRGzPCpDckykFXSdeX+MNtCOXm2/5n2tiOHp+vAF1aGrQ5ovTG01oOTGwnWLox33WWd1RvMc+QQ=\n";
+        let note = Note::parse(two.as_bytes()).unwrap();
+        let peter: Vkey =
+            "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW".parse().unwrap();
+        let enoch: Vkey =
+            "EnochRoot+af0cfe78+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop".parse().unwrap();
+        assert_eq!(note.signed_by(&[&enoch, &peter]), Ok(vec![1, 0]));
+        // The published private key makes the published line.
+        let skey = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+        let signer = Signer::from_skey(skey).unwrap();
+        assert_eq!(*signer.to_skey(), *skey);
+        let again = Note::sign(note.text().to_owned(), &signer);
+        assert_eq!(again.signatures()[0], note.signatures()[0]);
+    }
+
+    /// Goal: a broken line by a known key condemns the note, whatever else is signed; a line by
+    /// somebody unknown is no matter.
+    #[test]
+    fn a_broken_line_of_a_known_key_condemns_the_note() {
+        let key: Vkey = KEY.parse().unwrap();
+        let other = Signer::from_seed("example.com/foo", &[9; 32]).unwrap();
+        let mut note = Note::parse(NOTE.as_bytes()).unwrap();
+        for _ in 0..16 {
+            note.add(&other);
+        }
+        let read = Note::parse(note.to_string().as_bytes()).unwrap();
+        assert_eq!(read.signed_by(&[&key]), Ok(vec![0]));
+        let mut broken = read.clone();
+        broken.signatures[0].bytes[5] ^= 1;
+        assert_eq!(
+            broken.signed_by(&[&key, other.vkey()]),
+            Err(Disbelief::BadSignature("example.com/foo".to_owned()))
+        );
+        let changed = Note { text: "This is another message.\n".to_owned(), ..read.clone() };
+        assert!(matches!(changed.signed_by(&[&key]), Err(Disbelief::BadSignature(_))));
+        let stranger = Signer::from_seed("example.com/bar", &[9; 32]).unwrap();
+        assert_eq!(read.signed_by(&[stranger.vkey()]), Err(Disbelief::UnknownKey));
+        assert_eq!(read.signed_by(&[]), Err(Disbelief::UnknownKey));
+    }
+
+    /// Goal: a note has one spelling; every other is refused.
+    #[test]
+    fn other_spellings_are_refused() {
+        let line = NOTE.split("\n\n").nth(1).unwrap();
+        let bad = [
+            String::new(),
+            "\n".to_owned(),
+            NOTE.trim_end().to_owned(),
+            NOTE.replace('\n', "\r\n"),
+            NOTE.replace("This is", "This\tis"),
+            NOTE.replace('\u{2014}', "-"),
+            NOTE.replace("\u{2014} ", "\u{2014}"),
+            NOTE.replace("QM=\n", "QM\n"),
+            NOTE.replace("QM=\n", "QN=\n"),
+            NOTE.replace("QM=\n", "QM= \n"),
+            NOTE.replace("QM=\n", "QM==\n"),
+            NOTE.replace("example.com/foo ", "example.com/foo+x "),
+            NOTE.replace("example.com/foo ", " "),
+            NOTE.replace("Uw2QOkn8", "Uw2QOkn8\u{0}"),
+            "text\n\n\u{2014} name AAAA\n".to_owned(),
+            "text\n\n\u{2014} name AAAAAA==\n".to_owned(),
+            format!("{NOTE}\n"),
+            format!("{NOTE}trailing"),
+            format!("text\n\n{}", line.repeat(101)),
+            format!("{}\n{NOTE}", "x".repeat(NOTE_BYTES_MAX)),
+        ];
+        for text in bad {
+            assert!(Note::parse(text.as_bytes()).is_err(), "{}", &text[..text.len().min(300)]);
+        }
+        assert!(Note::parse(b"\xff\n\n").is_err());
+        assert!(Note::parse(format!("text\n\n{}", line.repeat(100)).as_bytes()).is_ok());
+    }
+}

@@ -141,3 +141,67 @@ impl Tiler {
         self.open.into_iter().filter(|tile| !tile.hashes.is_empty()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::tree::leaf_hash;
+    use crate::id::Digest;
+
+    /// Goal: paths and bytes are those that others made of the same leaves.
+    #[test]
+    fn golden_tiles() {
+        assert_eq!(tile_path(0, 1_234_067, 256), "tile/0/x001/x234/067");
+        assert_eq!(tile_path(2, 0, 1), "tile/2/000.p/1");
+        assert_eq!(entries_path(1_000, 112), "tile/entries/x001/000.p/112");
+        let data: [&[u8]; 8] =
+            [b"", b"\x00", b"\x10", b" !", b"01", b"@ABC", b"PQRSTUVW", b"`abcdefghijklmno"];
+        let (mut tiler, mut bundle) = (Tiler::new(), Vec::new());
+        for entry in data {
+            assert_eq!(tiler.push(leaf_hash(entry)), []);
+            push_entry(&mut bundle, entry);
+        }
+        let [tile] = &tiler.partial()[..] else { panic!("eight leaves are one tile") };
+        assert_eq!(tile.path(), "tile/0/000.p/8");
+        assert_eq!(
+            Digest::of(&tile.bytes()).hex(),
+            "aea2f1bbb5140fd5f8eacb503fdf54c00c3d860c72588e40233addd416bc8f10"
+        );
+        assert_eq!(
+            crate::id::hex(&bundle),
+            "00000001000001100002202100023031000440414243000850515253545556570010606162636465666768696a6b6c6d6e6f"
+        );
+        assert_eq!(entries(&bundle, 8).unwrap(), data);
+    }
+
+    #[test]
+    fn a_large_log_has_three_levels() {
+        let mut tiler = Tiler::new();
+        let mut full = [0; 3];
+        for i in 0..70_000_u32 {
+            for tile in tiler.push(leaf_hash(&i.to_be_bytes())) {
+                assert_eq!(tile.index, full[usize::from(tile.level)]);
+                full[usize::from(tile.level)] += 1;
+            }
+        }
+        assert_eq!(full, [273, 1, 0]);
+        let paths: Vec<String> = tiler.partial().iter().map(Tile::path).collect();
+        assert_eq!(paths, ["tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"]);
+    }
+
+    #[test]
+    fn a_lying_bundle_is_refused() {
+        let mut bundle = Vec::new();
+        (0..3).for_each(|_| push_entry(&mut bundle, b"entry"));
+        assert!(entries(&bundle, 3).is_ok());
+        for width in [0, 2, 4, 256] {
+            assert!(entries(&bundle, width).is_err(), "{width}");
+        }
+        assert!(entries(&bundle[..bundle.len() - 1], 3).is_err());
+        assert!(entries(&[&bundle[..], &[0]].concat(), 3).is_err());
+        let many: Vec<u8> = [0, 0].repeat(257);
+        assert!(entries(&many, 257).is_err());
+        assert!(entries(&many[..512], 256).is_ok());
+        assert!(entries(&[], 0).is_err());
+    }
+}

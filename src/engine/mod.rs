@@ -26,6 +26,7 @@ pub mod owner;
 mod prepare;
 mod step;
 
+pub use drive::{Begun, wires};
 pub use load::{Loaded, load, show};
 pub use prepare::{Prepared, Refused, prepare, read_files};
 
@@ -57,7 +58,7 @@ impl Perform for ThisHost {
     }
 
     fn end_leftovers(&self, scratch: &std::path::Path, run: RunId) -> Vec<String> {
-        crate::action::end_leftovers(scratch, run)
+        crate::action::leftover::end_leftovers(scratch, run)
     }
 }
 
@@ -65,7 +66,7 @@ impl Perform for ThisHost {
 #[derive(Clone)]
 pub struct Engine {
     /// Where facts go.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What performs actions.

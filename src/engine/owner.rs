@@ -20,10 +20,19 @@ pub fn current() -> Owner {
     }
 }
 
+/// The owner of a run that nobody drives: never alive.
+#[must_use]
+pub fn nobody() -> Owner {
+    Owner { pid: 0, start: 0, boot: String::new(), host: String::new() }
+}
+
 /// Whether the owner may still be at work. A process of another host cannot be looked at: it is
 /// taken for alive, since two owners of one run are worse than a run that waits.
 #[must_use]
 pub fn is_alive(owner: &Owner) -> bool {
+    if owner.pid == 0 {
+        return false;
+    }
     if owner.host != host_name() {
         return true;
     }

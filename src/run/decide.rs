@@ -89,6 +89,8 @@ pub enum Input {
         owner: Owner,
         /// What of the dead owner was ended, in words.
         ended: Vec<String>,
+        /// Whether nothing starts yet: whoever resumes the run lets it go on.
+        holds: bool,
     },
 }
 
@@ -173,6 +175,8 @@ pub(super) struct Moving<'a> {
     pub(super) out: Advance,
     /// Outputs that came with the report: found by digest like any blob.
     pub(super) outputs: Vec<(Digest, Vec<u8>)>,
+    /// Nothing starts: the run has no owner that would perform it.
+    pub(super) holds: bool,
 }
 
 impl Run {
@@ -186,9 +190,11 @@ impl Run {
     pub fn advance(&mut self, input: Input, now: Timestamp) -> Result<Advance, Rejected> {
         self.admit(&input)?;
         let mut moving =
-            Moving { run: self, now, out: Advance::default(), outputs: Vec::new() };
+            Moving { run: self, now, out: Advance::default(), outputs: Vec::new(), holds: false };
         moving.take(input)?;
-        moving.settle();
+        if !moving.holds {
+            moving.settle();
+        }
         Ok(moving.out)
     }
 
@@ -239,7 +245,7 @@ impl Run {
     fn admit_resume(&self, action: ResumeAction, step: Option<&str>) -> Result<(), Rejected> {
         let held = self.first_held();
         match (action, step) {
-            (ResumeAction::Continue, _) => match held {
+            (ResumeAction::Continue, _) => match self.first_undecided() {
                 Some(ix) => Err(Rejected::NeedsDecision(self.graph.step(ix).id.clone())),
                 None => Ok(()),
             },
@@ -262,6 +268,12 @@ impl Run {
     pub fn first_held(&self) -> Option<NodeIx> {
         let held = |state: &StepState| matches!(state, StepState::Held { .. });
         self.steps.iter().position(held).map(NodeIx)
+    }
+
+    /// The first step about which only a person can decide: one that may be repeated is not.
+    fn first_undecided(&self) -> Option<NodeIx> {
+        let held = |ix: &NodeIx| matches!(self.state_of(*ix), StepState::Held { .. });
+        (0..self.steps.len()).map(NodeIx).find(|ix| held(ix) && !self.repeats_by_itself(*ix))
     }
 
     /// Steps with an attempt under way.
@@ -308,7 +320,7 @@ impl Run {
 impl Moving<'_> {
     /// Adds a fact: applied at once, so that what follows is decided in the new state.
     pub(super) fn emit(&mut self, event: Event) {
-        let Moving { run, now, out, outputs } = self;
+        let Moving { run, now, out, outputs, .. } = self;
         let find = |digest: &Digest| {
             let made = out.blobs.iter().chain(outputs.iter());
             made.into_iter().find(|(known, _)| known == digest).map(|(_, bytes)| bytes.clone())
@@ -357,7 +369,8 @@ impl Moving<'_> {
                 let answers = self.accept_answers(&step, &answers)?;
                 self.emit(Event::ManualConfirmed { step, by, note, answers });
             }
-            Input::TakeOver { epoch, owner, ended } => {
+            Input::TakeOver { epoch, owner, ended, holds } => {
+                self.holds = holds;
                 self.emit(Event::RunTakenOver { epoch, owner, ended });
                 for (node, _) in self.run.under_way() {
                     let outcome = Outcome { end: End::Interrupted, ..Outcome::default() };
@@ -456,6 +469,9 @@ impl Moving<'_> {
         }
         let next_attempt_at = self.next_attempt(node, attempt, &judged, &scope);
         let did_not_happen = report.outcome.end == End::NotStarted && !after_interruption;
+        if step.sensitive {
+            judged.result.remove("value");
+        }
         let (result, large) = self.spill(judged.result);
         let finished = StepFinished {
             step: step.id.clone(),
@@ -518,6 +534,9 @@ impl Moving<'_> {
             return None;
         }
         let is_unknown = status == Status::Interrupted;
+        if is_unknown && self.holds {
+            return Some("owner_died");
+        }
         if is_unknown && step.on_interrupt != OnInterrupt::Fail {
             return Some("interrupted");
         }
@@ -537,14 +556,12 @@ impl Moving<'_> {
         scope: &Scope,
     ) -> Option<Timestamp> {
         let step = self.run.graph.step(node);
-        let is_ending = self.run.stopping.is_some() && !self.run.is_cleanup(node);
-        if is_ending {
+        if self.run.is_ending(node) {
             return None;
         }
         match judged.status {
             Status::Interrupted => {
-                let repeats =
-                    matches!(step.on_interrupt, OnInterrupt::Check | OnInterrupt::Rerun);
+                let repeats = !self.holds && repeats_after_interruption(step);
                 repeats.then_some(self.now)
             }
             Status::Failed | Status::TimedOut | Status::Unreachable => {
@@ -587,6 +604,11 @@ impl Moving<'_> {
         }
         (inline, large)
     }
+}
+
+/// Whether the runbook lets the step run again after an interruption, without asking anybody.
+pub(super) fn repeats_after_interruption(step: &Step) -> bool {
+    matches!(step.on_interrupt, OnInterrupt::Check | OnInterrupt::Rerun)
 }
 
 /// `sensitive` outputs are kept as digest and size only.

@@ -250,7 +250,7 @@ impl Judged {
         }
         self.status = Status::Failed;
         if self.error.is_none() {
-            self.error = Some(exit_error(report));
+            self.error = Some(exit_error(report, step.sensitive));
         }
     }
 
@@ -271,7 +271,7 @@ impl Judged {
                 Ok(false) => {
                     self.status = Status::Failed;
                     self.verdict = Verdict::Critical;
-                    self.error = Some(error("E_EXPECT", unmet(expect, scope)));
+                    self.error = Some(error("E_EXPECT", seen_values("expected", expect, scope, step)));
                 }
                 Err(why) => self.not_evaluable(error("E_EXPRESSION", format!("`expect`: {why}"))),
             }
@@ -282,7 +282,7 @@ impl Judged {
             match warn.test(scope) {
                 Ok(true) => {
                     self.verdict = self.verdict.max(Verdict::Warning);
-                    self.error = Some(error("W_WARN", seen_values("warning", warn, scope)));
+                    self.error = Some(error("W_WARN", seen_values("warning", warn, scope, step)));
                 }
                 Ok(false) => {}
                 Err(why) => self.not_evaluable(error("E_EXPRESSION", format!("`warn`: {why}"))),
@@ -341,14 +341,14 @@ fn exit_verdict(exit: Option<&ExitCodes>, code: Option<i64>) -> Verdict {
     }
 }
 
-fn exit_error(report: &Report) -> ErrorInfo {
+fn exit_error(report: &Report, is_sensitive: bool) -> ErrorInfo {
     let fields = &report.outcome.fields;
     let mut message = match (fields.get("exit_code"), fields.get("signal")) {
         (_, Some(Value::String(signal))) => format!("ended by {signal}"),
         (Some(code), _) if !code.is_null() => format!("exited with {code}"),
         _ => "the action's own rule does not hold".to_owned(),
     };
-    if let Some(line) = last_line(report) {
+    if let Some(line) = last_line(report).filter(|_| !is_sensitive) {
         message.push_str(": ");
         message.push_str(&line);
     }
@@ -365,14 +365,13 @@ fn last_line(report: &Report) -> Option<String> {
     })
 }
 
-fn unmet(expr: &Expr, scope: &Scope) -> String {
-    seen_values("expected", expr, scope)
-}
-
 /// The expression, and what the first names in it were: `expected `result.used_percent < 90`;
 /// result.used_percent is 95.2`.
-fn seen_values(what: &str, expr: &Expr, scope: &Scope) -> String {
+fn seen_values(what: &str, expr: &Expr, scope: &Scope, step: &Step) -> String {
     let mut text = format!("{what} `{}`", expr.source());
+    if step.sensitive {
+        return text;
+    }
     for name in expr.names().iter().take(3) {
         let pointer: String = name.iter().skip(1).map(|part| format!("/{part}")).collect();
         let Some(value) = scope.roots.get(&name[0]).and_then(|root| root.pointer(&pointer)) else {

@@ -48,6 +48,12 @@ impl Run {
         })
     }
 
+    /// Whether what the step stands in ends without a further attempt of it.
+    pub(super) fn is_ending(&self, ix: NodeIx) -> bool {
+        let is_cut = self.stopping.is_some() && !self.is_cleanup(ix);
+        is_cut || self.is_stopped(self.graph.node(ix).list)
+    }
+
     /// Whether steps of this list may start now.
     fn is_open(&self, list: ListIx) -> bool {
         if self.is_suspended() || self.is_stopped(list) {
@@ -299,7 +305,7 @@ impl Moving<'_> {
                 StepState::Pausing { until, .. } if *until <= self.now && self.run.is_open(list) => {
                     self.start(*ix)
                 }
-                StepState::Pausing { .. } if self.is_pointless(*ix) => self.give_up(*ix),
+                StepState::Pausing { .. } if self.run.is_ending(*ix) => self.give_up(*ix),
                 StepState::Waiting if self.run.is_open(list) && self.is_its_turn(*ix) => {
                     self.start_or_skip(*ix)
                 }
@@ -307,11 +313,6 @@ impl Moving<'_> {
             };
         }
         moved
-    }
-
-    /// Whether the run ends without this step's next attempt.
-    fn is_pointless(&self, ix: NodeIx) -> bool {
-        self.run.stopping.is_some() && !self.run.is_cleanup(ix)
     }
 
     fn is_its_turn(&self, ix: NodeIx) -> bool {
@@ -542,7 +543,7 @@ impl Moving<'_> {
         let step = Arc::clone(self.run.graph.step(ix));
         let Some(confirmation) = confirmed else {
             // Nobody waits for a confirmation that leads nowhere.
-            if self.is_pointless(ix) && !self.run.is_open(list) {
+            if self.run.is_ending(ix) && !self.run.is_open(list) {
                 let finished = bare_finish(step.id.clone(), attempt, Status::Cancelled);
                 self.finish_step(ix, finished);
                 return true;

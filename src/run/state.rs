@@ -492,14 +492,16 @@ impl Run {
             StepState::Held { end } => end.attempts,
             _ => 0,
         };
+        // What a person passed over is not simply well.
+        let verdict = if reason == "person" { Verdict::Warning } else { Verdict::Ok };
         self.steps[ix.0] = StepState::Settled(StepEnd {
             status: Status::Skipped,
-            verdict: Verdict::Ok,
+            verdict,
             changed: false,
             attempts,
             message: None,
-            value: Arc::new(json!({ "status": "skipped", "verdict": "ok", "changed": false,
-                "attempts": attempts, "skip_reason": reason })),
+            value: Arc::new(json!({ "status": "skipped", "verdict": verdict,
+                "changed": false, "attempts": attempts, "skip_reason": reason })),
             measures: BTreeMap::new(),
             is_rescued: false,
         });
@@ -515,19 +517,16 @@ impl Run {
     fn resume(&mut self, action: ResumeAction, id: Option<&str>, at: Timestamp) {
         let ix = id.and_then(|id| self.graph.find(id));
         match (action, ix) {
-            (ResumeAction::Retry, Some(ix)) => {
-                if let StepState::Held { end } = self.state_of(ix) {
-                    self.steps[ix.0] = StepState::Pausing {
-                        attempt: end.attempts + 1,
-                        until: at,
-                        first_started_at: at,
-                        after_interruption: end.status == Status::Interrupted,
-                        last: Box::new(end.clone()),
-                    };
+            (ResumeAction::Retry, Some(ix)) => self.try_again(ix, at),
+            // `step.skipped` follows in the same append.
+            (ResumeAction::Skip, _) => {}
+            (ResumeAction::Continue, _) => {
+                for ix in (0..self.steps.len()).map(NodeIx) {
+                    if self.repeats_by_itself(ix) {
+                        self.try_again(ix, at);
+                    }
                 }
             }
-            // `step.skipped` follows in the same append.
-            (ResumeAction::Skip, _) | (ResumeAction::Continue, _) => {}
             (ResumeAction::Stop, _) => {
                 let unknown = self.steps.iter().any(|state| {
                     matches!(state, StepState::Held { end } if end.status == Status::Interrupted)
@@ -542,6 +541,25 @@ impl Run {
             }
             (ResumeAction::Retry, None) => {}
         }
+    }
+
+    fn try_again(&mut self, ix: NodeIx, at: Timestamp) {
+        if let StepState::Held { end } = self.state_of(ix) {
+            self.steps[ix.0] = StepState::Pausing {
+                attempt: end.attempts + 1,
+                until: at,
+                first_started_at: at,
+                after_interruption: end.status == Status::Interrupted,
+                last: Box::new(end.clone()),
+            };
+        }
+    }
+
+    /// Whether a held step was interrupted and its runbook lets it run again.
+    pub(super) fn repeats_by_itself(&self, ix: NodeIx) -> bool {
+        let repeats = super::decide::repeats_after_interruption(self.graph.step(ix));
+        let state = self.state_of(ix);
+        repeats && matches!(state, StepState::Held { end } if end.status == Status::Interrupted)
     }
 
     fn account_waiting(&mut self, at: Timestamp) {

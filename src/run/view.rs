@@ -10,6 +10,7 @@ use super::graph::{ListKind, NodeIx};
 use super::scope::without_newline;
 use super::state::{Blobs, Run, fetch};
 use crate::limits::SHOWN_OUTPUT_BYTES_MAX;
+use crate::outcome::Verdict;
 use crate::runbook::model::Parse;
 use crate::time::Timestamp;
 
@@ -168,7 +169,8 @@ fn step_view(run: &Run, ix: NodeIx, shown: &Shown, is_over: bool, blobs: &Blobs<
     };
     let verdict = match (last, status) {
         (Some(end), _) => Some(end.verdict),
-        (None, Some(_)) => Some(crate::outcome::Verdict::Ok),
+        (None, Some(_)) if shown.skipped.as_deref() == Some("person") => Some(Verdict::Warning),
+        (None, Some(_)) => Some(Verdict::Ok),
         (None, None) => None,
     };
     let mut view = json!({

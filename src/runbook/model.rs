@@ -91,6 +91,9 @@ pub struct Input {
     pub description: Option<String>,
     /// Used when the caller gives none; already of the input's type.
     pub default: Option<Value>,
+    /// Whether the caller must give it. One that is not required and has no default may be absent:
+    /// `inputs.<name>` is then undefined.
+    pub is_required: bool,
     /// Where the declaration stands.
     pub span: Span,
 }
@@ -195,7 +198,10 @@ pub struct Step {
     pub target: Option<Template>,
     /// One instance an item.
     pub for_each: Option<ForEach>,
-    /// Waves and bounds of a step that fans out.
+    /// Whether it has one instance an item or target and is read by `results`: decided from the
+    /// text of `for_each` and `target`, never from the number of matches (spec 1, Targets).
+    pub fans_out: bool,
+    /// Waves and bounds; there exactly where the step fans out.
     pub limits: Option<FanLimits>,
     /// Of one attempt. `None`: no deadline.
     pub timeout: Option<Duration>,
@@ -659,6 +665,38 @@ impl Action {
 }
 
 impl PlainAction {
+    /// All of them.
+    pub const ALL: [PlainAction; 22] = [
+        PlainAction::Http,
+        PlainAction::Tcp,
+        PlainAction::Dns,
+        PlainAction::Tls,
+        PlainAction::Disk,
+        PlainAction::Memory,
+        PlainAction::Load,
+        PlainAction::Process,
+        PlainAction::File,
+        PlainAction::Clock,
+        PlainAction::Service,
+        PlainAction::Find,
+        PlainAction::Delete,
+        PlainAction::Sql,
+        PlainAction::Prometheus,
+        PlainAction::Nagios,
+        PlainAction::Backup,
+        PlainAction::Restore,
+        PlainAction::Prune,
+        PlainAction::Transfer,
+        PlainAction::Notify,
+        PlainAction::Ticket,
+    ];
+
+    /// The action that is written under `key`.
+    #[must_use]
+    pub fn of(key: &str) -> Option<PlainAction> {
+        PlainAction::ALL.into_iter().find(|action| action.key() == key)
+    }
+
     /// The key under which it is written.
     #[must_use]
     pub fn key(self) -> &'static str {

@@ -60,6 +60,14 @@ pub struct ProcessSettings {
     pub wants_outputs: bool,
 }
 
+impl ProcessSettings {
+    /// Whether the author set nothing.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == ProcessSettings::default()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Command {
@@ -136,8 +144,8 @@ pub enum HttpAuth {
     Bearer(String),
 }
 
-/// `tls: { ca, sni }` of `http`: a PEM file of roots to trust instead of the system's, the name to
-/// ask for and to verify.
+/// `tls: { ca }` of `http`: a PEM file of roots to trust instead of the system's. The name that is
+/// asked for and verified is the URL's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
@@ -236,6 +244,9 @@ pub struct Service {
     pub pidfile: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub start: Vec<String>,
+    /// Identity and environment of what is run to look and to change.
+    #[serde(default, skip_serializing_if = "ProcessSettings::is_default")]
+    pub process: ProcessSettings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -294,7 +305,9 @@ pub struct DeleteUntil {
 #[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct FoundFile {
     pub path: String,
+    #[serde(with = "wide")]
     pub dev: u64,
+    #[serde(with = "wide")]
     pub ino: u64,
     pub size_bytes: u64,
     /// RFC 3339, UTC.
@@ -340,6 +353,28 @@ pub struct Manual {
     /// Names of the answers that are asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ask: Vec<String>,
+}
+
+/// Device and inode numbers use all 64 bits on some file systems, JSON numbers in the log only 53:
+/// a larger one is written as text.
+mod wide {
+    use super::{Deserialize, Deserializer, Serializer, Value};
+
+    const JSON_INTEGER_MAX: u64 = (1 << 53) - 1;
+
+    pub(super) fn serialize<S: Serializer>(number: &u64, to: S) -> Result<S::Ok, S::Error> {
+        if *number <= JSON_INTEGER_MAX { to.serialize_u64(*number) } else { to.collect_str(number) }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        let value = Value::deserialize(from)?;
+        let number = match &value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.ok_or_else(|| serde::de::Error::custom(format!("`{value}` is not a file's number")))
+    }
 }
 
 fn yes() -> bool {

@@ -1,0 +1,126 @@
+//! A run read back from the log: replay, the same fold as live.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use serde_json::Value;
+
+use super::{EngineError, owner};
+use crate::id::{Digest, RunId};
+use crate::run::Run;
+use crate::run::event::{Event, RunState, Stored};
+use crate::run::graph::Graph;
+use crate::run::state::fetch;
+use crate::run::view::{Fact, LogHead, view};
+use crate::runbook::{Options, check};
+use crate::store::Reader;
+
+/// The largest blob that a fold or a view needs: a plan, a result, what is shown of an output.
+const BLOB_READ_MAX: u64 = 4 << 20;
+
+/// A run and its facts.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Folded.
+    pub run: Run,
+    /// What was folded.
+    pub facts: Vec<Fact>,
+}
+
+/// Reads a run back.
+///
+/// # Errors
+///
+/// [`EngineError`] if there is no such run, or what the log holds of it cannot be read.
+pub fn load(reader: &Reader, id: RunId) -> Result<Loaded, EngineError> {
+    let unreadable = |why: String| EngineError::Unreadable { run: id, why };
+    let facts = facts_after(reader, id, None)?;
+    let Some(Fact { event: Event::RunRequested(requested), time, .. }) = facts.first() else {
+        return Err(EngineError::UnknownRun(id.to_string()));
+    };
+    let blobs = |digest: &Digest| read_blob(reader, digest);
+    let raw = |stored: &Stored| match stored {
+        Stored::Blob { blob, .. } => blobs(blob),
+        Stored::Inline { inline } => inline.as_str().map(|text| text.as_bytes().to_vec()),
+    };
+    let source =
+        raw(&requested.source).ok_or_else(|| unreadable("the runbook's text is gone".to_owned()))?;
+    let runbook = check(&source, &Options::default()).runbook.ok_or_else(|| {
+        unreadable("this version does not accept the runbook any more".to_owned())
+    })?;
+    let mut files = BTreeMap::new();
+    for (path, stored) in &requested.files {
+        let bytes = raw(stored).ok_or_else(|| unreadable(format!("`{path}` is gone")))?;
+        files.insert(path.clone(), String::from_utf8_lossy(&bytes).into_owned());
+    }
+    let Some(Value::Object(inputs)) = fetch(&requested.inputs, &blobs) else {
+        return Err(unreadable("its inputs are gone".to_owned()));
+    };
+    let graph = Arc::new(Graph::of(runbook));
+    let mut run = Run::new(id, graph, Arc::new(files), inputs, (**requested).clone(), *time);
+    for fact in &facts {
+        run.apply(&fact.event, fact.time, &blobs);
+        run.last_seq = Some(fact.seq);
+    }
+    Ok(Loaded { run, facts })
+}
+
+/// The facts of a run after entry `after`.
+pub(super) fn facts_after(
+    reader: &Reader,
+    id: RunId,
+    after: Option<u64>,
+) -> Result<Vec<Fact>, EngineError> {
+    let mut facts = Vec::new();
+    for entry in reader.entries_of(id, after)? {
+        let unreadable = |why: &dyn std::fmt::Display| EngineError::Unreadable {
+            run: id,
+            why: format!("entry {}: {why}", entry.seq),
+        };
+        let event = entry.event().map_err(|why| unreadable(&why))?;
+        let time = entry.parse().map_err(|why| unreadable(&why))?.time;
+        facts.push(Fact { seq: entry.seq, time, event });
+    }
+    Ok(facts)
+}
+
+/// A blob's beginning, at most [`BLOB_READ_MAX`] bytes; `None` if it is gone.
+pub(super) fn read_blob(reader: &Reader, digest: &Digest) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.blob(digest).ok()??.take(BLOB_READ_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// "A run, as JSON" (spec 4). A run whose owner is dead is `suspended`: nothing of it is under way,
+/// and a person may resume it.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn show(reader: &Reader, id: RunId) -> Result<Value, EngineError> {
+    let loaded = load(reader, id)?;
+    let row = reader.run_row(id)?.ok_or_else(|| EngineError::UnknownRun(id.to_string()))?;
+    let log = row.log.as_ref().map(|log| LogHead {
+        first_seq: row.first_seq,
+        last_seq: row.last_seq,
+        size: log.0,
+        root: base64::engine::general_purpose::STANDARD.encode(log.1),
+    });
+    let blobs = |digest: &Digest| read_blob(reader, digest);
+    let mut shown = view(&loaded.run, &loaded.facts, log.as_ref(), &blobs);
+    let is_over = loaded.run.state() == RunState::Finished;
+    if let (false, Some(map)) = (is_over, shown.as_object_mut()) {
+        let is_alive = owner::is_alive(&loaded.run.owner);
+        map.insert("owner".to_owned(), serde_json::json!({
+            "pid": loaded.run.owner.pid,
+            "host": loaded.run.owner.host,
+            "is_alive": is_alive,
+        }));
+        if !is_alive {
+            map.insert("state".to_owned(), serde_json::json!(RunState::Suspended));
+        }
+    }
+    Ok(shown)
+}
