@@ -18,7 +18,7 @@ use crate::store::{Reader, RunFilter, RunRow};
 /// # Errors
 ///
 /// Whatever kept the command from doing what was asked.
-pub fn approvals(command: &Approvals, global: &Global, out: Out) -> Result<Exit, Failure> {
+pub(super) fn approvals(command: &Approvals, global: &Global, out: Out) -> Result<Exit, Failure> {
     match command {
         Approvals::List => list(global, out),
         Approvals::Confirm(args) => confirm(args, global, out),

@@ -7,7 +7,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// The package's version and the commit.
-pub const VERSION: &str = env!("RUNWARDEN_VERSION");
+pub(super) const VERSION: &str = env!("RUNWARDEN_VERSION");
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Yellow.on_default().bold())
@@ -40,42 +40,42 @@ Standard output carries the result, standard error progress and messages.";
     disable_help_subcommand = true,
     infer_long_args = false
 )]
-pub struct Cli {
+pub(super) struct Cli {
     /// Before or after any command.
     #[command(flatten)]
-    pub global: Global,
+    pub(super) global: Global,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(super) command: Command,
 }
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
-pub struct Global {
+pub(super) struct Global {
     /// Configuration file; this version runs without one and refuses to ignore one
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Folder of the signed log [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/runwarden, else
     /// ~/.local/state/runwarden]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub state: Option<PathBuf>,
+    pub(super) state: Option<PathBuf>,
     /// What standard output gets: text for people, or JSON that stays the same across versions
     #[arg(short, long, global = true, value_enum, default_value = "text", hide_possible_values = true, value_name = "text|json")]
-    pub output: Format,
+    pub(super) output: Format,
     /// Colours and live lines; `auto` leaves them out in pipes, in CI and where NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value = "auto", hide_possible_values = true, value_name = "auto|always|never")]
-    pub color: When,
+    pub(super) color: When,
     /// Say nothing but errors
     #[arg(short, long, global = true)]
-    pub quiet: bool,
+    pub(super) quiet: bool,
     /// Say more: the state folder, each step as it starts
     #[arg(short, long, global = true, conflicts_with = "quiet")]
-    pub verbose: bool,
+    pub(super) verbose: bool,
 }
 
 /// `-o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// For people.
     Text,
     /// For programs.
@@ -84,7 +84,7 @@ pub enum Format {
 
 /// `--color`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum When {
+pub(super) enum When {
     /// Where it helps.
     Auto,
     /// Everywhere.
@@ -95,7 +95,7 @@ pub enum When {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Run a runbook, and record every step before and after it happens
     Run(Run),
     /// Show what a run would do, with everything filled in that is known; do nothing
@@ -147,20 +147,20 @@ pub enum Command {
 
 /// `schema`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Schema {
+pub(super) enum Schema {
     /// The runbook language, v1
     Runbook,
 }
 
 /// Inputs of a runbook.
 #[derive(Args, Debug)]
-pub struct Inputs {
+pub(super) struct Inputs {
     /// An input of the runbook; `name=@FILE` takes the text of a file, without its last newline
     #[arg(short, long = "input", value_name = "NAME=VALUE")]
-    pub input: Vec<String>,
+    pub(super) input: Vec<String>,
     /// A YAML or JSON object of inputs; what `-i` says goes before it, `@` means nothing in it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub inputs: Option<PathBuf>,
+    pub(super) inputs: Option<PathBuf>,
 }
 
 /// `run`.
@@ -173,65 +173,65 @@ Examples:
 
 Ctrl-C once cancels in order: the running step is ended, rollbacks and `finally` run.
 Ctrl-C twice stops at once. The record says which.")]
-pub struct Run {
+pub(super) struct Run {
     /// Path of the runbook
     #[arg(value_hint = ValueHint::FilePath)]
-    pub runbook: PathBuf,
+    pub(super) runbook: PathBuf,
     /// What the runbook asks for
     #[command(flatten)]
-    pub inputs: Inputs,
+    pub(super) inputs: Inputs,
     /// Why, for those who read the record later
     #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// Ticket that this run belongs to
     #[arg(long, value_name = "ID")]
-    pub ticket: Option<String>,
+    pub(super) ticket: Option<String>,
     /// Where to run; this version knows only `local`, this machine
     #[arg(long, value_name = "SELECTOR")]
-    pub target: Option<String>,
+    pub(super) target: Option<String>,
     /// Do not stay when the run waits for a person: leave it as it stands, exit 4
     #[arg(long)]
-    pub no_wait: bool,
+    pub(super) no_wait: bool,
     /// Do not ask before the first change
     #[arg(long)]
-    pub yes: bool,
+    pub(super) yes: bool,
     /// Exit 1 if the run is degraded
     #[arg(long)]
-    pub strict: bool,
+    pub(super) strict: bool,
     /// Refuse a runbook whose text has changed under the same name and version
     #[arg(long)]
-    pub pinned: bool,
+    pub(super) pinned: bool,
     /// Be a monitoring plugin: one line `OK|WARNING|CRITICAL|UNKNOWN - text | measures`, exit 0, 1,
     /// 2, 3
     #[arg(long, conflicts_with = "strict")]
-    pub nagios: bool,
+    pub(super) nagios: bool,
 }
 
 /// `plan`.
 #[derive(Args, Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Path of the runbook
     #[arg(value_hint = ValueHint::FilePath)]
-    pub runbook: PathBuf,
+    pub(super) runbook: PathBuf,
     /// What the runbook asks for
     #[command(flatten)]
-    pub inputs: Inputs,
+    pub(super) inputs: Inputs,
 }
 
 /// `validate`.
 #[derive(Args, Debug)]
-pub struct Validate {
+pub(super) struct Validate {
     /// Runbooks, and folders whose `*.yaml` and `*.yml` are taken (without `*.test.yaml`)
     #[arg(required = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub paths: Vec<PathBuf>,
+    pub(super) paths: Vec<PathBuf>,
     /// Warnings count as errors: for CI
     #[arg(long)]
-    pub deny_warnings: bool,
+    pub(super) deny_warnings: bool,
 }
 
 /// `runs …`.
 #[derive(Debug, Subcommand)]
-pub enum Runs {
+pub(super) enum Runs {
     /// List runs, newest first
     List(RunsList),
     /// Show one run: its steps, what failed and why, its place in the log
@@ -250,98 +250,98 @@ pub enum Runs {
 
 /// `runs list`.
 #[derive(Args, Debug, Default)]
-pub struct RunsList {
+pub(super) struct RunsList {
     /// Only runs of this runbook
     #[arg(long, value_name = "NAME")]
-    pub runbook: Option<String>,
+    pub(super) runbook: Option<String>,
     /// Only runs that ended so
     #[arg(long, value_parser = ["succeeded", "degraded", "failed", "denied", "cancelled", "interrupted"], hide_possible_values = false)]
-    pub outcome: Option<String>,
+    pub(super) outcome: Option<String>,
     /// Only runbooks of this kind
     #[arg(long, value_parser = ["health-check", "backup", "failover-test", "remediation", "task"])]
-    pub kind: Option<String>,
+    pub(super) kind: Option<String>,
     /// Only runs in this state
     #[arg(long, value_parser = ["queued", "waiting_approval", "running", "suspended", "finished"])]
-    pub state_is: Option<String>,
+    pub(super) state_is: Option<String>,
     /// Only runs asked for since then: `30d`, `4h`, `2026-01-02`, `2026-01-02T03:04:05Z`
     #[arg(long, value_name = "TIME")]
-    pub since: Option<String>,
+    pub(super) since: Option<String>,
     /// Only runs asked for until then, written as for --since
     #[arg(long, value_name = "TIME")]
-    pub until: Option<String>,
+    pub(super) until: Option<String>,
     /// Only runs of this ticket
     #[arg(long, value_name = "ID")]
-    pub ticket: Option<String>,
+    pub(super) ticket: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50)]
-    pub limit: usize,
+    pub(super) limit: usize,
 }
 
 /// A run.
 #[derive(Args, Debug)]
-pub struct OneRun {
+pub(super) struct OneRun {
     /// Id of the run, or its beginning where that is enough to tell it
     #[arg(value_name = "RUN")]
-    pub id: String,
+    pub(super) id: String,
 }
 
 /// `runs output`.
 #[derive(Args, Debug)]
-pub struct RunsOutput {
+pub(super) struct RunsOutput {
     /// Id of the run, or its beginning
     #[arg(value_name = "RUN")]
-    pub id: String,
+    pub(super) id: String,
     /// Id of the step
-    pub step: String,
+    pub(super) step: String,
     /// Its standard error instead of its standard output
     #[arg(long)]
-    pub stderr: bool,
+    pub(super) stderr: bool,
     /// Which attempt, counted from 1 [default: the last that ended]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub attempt: Option<u32>,
+    pub(super) attempt: Option<u32>,
     /// The bytes as they were, even on a terminal
     #[arg(long)]
-    pub raw: bool,
+    pub(super) raw: bool,
 }
 
 /// `runs cancel`.
 #[derive(Args, Debug)]
-pub struct Decision {
+pub(super) struct Decision {
     /// Id of the run, or its beginning
     #[arg(value_name = "RUN")]
-    pub id: String,
+    pub(super) id: String,
     /// Why, for those who read the record later
     #[arg(long, value_name = "TEXT")]
-    pub comment: Option<String>,
+    pub(super) comment: Option<String>,
 }
 
 /// `runs resume`.
 #[derive(Args, Debug)]
 #[command(group = clap::ArgGroup::new("decision").required(true).args(["retry", "skip", "stop"]))]
-pub struct Resume {
+pub(super) struct Resume {
     /// Id of the run, or its beginning
     #[arg(value_name = "RUN")]
-    pub id: String,
+    pub(super) id: String,
     /// Run the step that is held again (STEP where several are)
     #[arg(long, value_name = "STEP", num_args = 0..=1)]
-    pub retry: Option<Option<String>>,
+    pub(super) retry: Option<Option<String>>,
     /// Go on as if the step that is held had been skipped
     #[arg(long, value_name = "STEP", num_args = 0..=1)]
-    pub skip: Option<Option<String>>,
+    pub(super) skip: Option<Option<String>>,
     /// Go no further: rollbacks, `finally`, end
     #[arg(long)]
-    pub stop: bool,
+    pub(super) stop: bool,
     /// Why, for those who read the record later
     #[arg(long, value_name = "TEXT")]
-    pub comment: Option<String>,
+    pub(super) comment: Option<String>,
     /// Do not stay when the run waits for a person again: exit 4
     #[arg(long)]
-    pub no_wait: bool,
+    pub(super) no_wait: bool,
 }
 
 /// `approvals …`.
 #[derive(Debug, Subcommand)]
-pub enum Approvals {
+pub(super) enum Approvals {
     /// List what runs wait for
     List,
     /// Say that a manual step was done
@@ -350,24 +350,24 @@ pub enum Approvals {
 
 /// `approvals confirm`.
 #[derive(Args, Debug)]
-pub struct Confirm {
+pub(super) struct Confirm {
     /// `RUN/STEP`, as `approvals list` prints it
     #[arg(value_name = "RUN/STEP")]
-    pub id: String,
+    pub(super) id: String,
     /// What was done, for those who read the record later
     #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
+    pub(super) note: Option<String>,
     /// An answer that the step asks for
     #[arg(long = "answer", value_name = "NAME=VALUE")]
-    pub answers: Vec<String>,
+    pub(super) answers: Vec<String>,
     /// Do not stay when the run waits for a person again: exit 4
     #[arg(long)]
-    pub no_wait: bool,
+    pub(super) no_wait: bool,
 }
 
 /// `audit …`.
 #[derive(Debug, Subcommand)]
-pub enum Audit {
+pub(super) enum Audit {
     /// Check that the log is what was signed; reads only, never repairs
     ///
     /// Exit 0: it is. 6: it is not, with a stable code and the first bad entry. 2: it cannot be
@@ -388,26 +388,25 @@ pub enum Audit {
 
 /// `audit verify`.
 #[derive(Args, Debug)]
-pub struct Verify {
+pub(super) struct Verify {
     /// State folder, or folder in the tlog-tiles layout [default: the state folder]
     #[arg(value_name = "STATE|DIR", value_hint = ValueHint::DirPath)]
-    pub path: Option<PathBuf>,
+    pub(super) path: Option<PathBuf>,
     /// A public key that came by another way: the log must be signed by it
     #[arg(long, value_name = "VKEY")]
-    pub key: Vec<String>,
+    pub(super) key: Vec<String>,
     /// A signed head that was kept elsewhere: the log must contain it
     #[arg(long, value_name = "CHECKPOINT", value_hint = ValueHint::FilePath)]
-    pub since: Vec<PathBuf>,
+    pub(super) since: Vec<PathBuf>,
     /// The least trust that is enough, else exit 2: L0 the files agree with each other, L1 a given
     /// key has signed, L2 a given head is contained, L3 witnesses, L4 keys of epochs
     #[arg(long, value_enum, ignore_case = true, value_name = "L0..L4", hide_possible_values = true)]
-    pub require: Option<Level>,
+    pub(super) require: Option<Level>,
 }
 
 /// A trust level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[allow(missing_docs, reason = "explained by `audit::verify::Level`")]
-pub enum Level {
+pub(super) enum Level {
     #[value(name = "L0")]
     L0,
     #[value(name = "L1")]
@@ -422,16 +421,16 @@ pub enum Level {
 
 /// `audit log`.
 #[derive(Args, Debug)]
-pub struct Log {
+pub(super) struct Log {
     /// Only entries of this run
     #[arg(long, value_name = "RUN")]
-    pub run: Option<String>,
+    pub(super) run: Option<String>,
     /// The stored bytes, one entry a line, so that anyone can hash them
     #[arg(long)]
-    pub raw: bool,
+    pub(super) raw: bool,
     /// From this entry on
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
-    pub from: u64,
+    pub(super) from: u64,
 }
 
 #[cfg(test)]

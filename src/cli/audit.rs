@@ -24,7 +24,7 @@ use crate::store::{Reader, StoreError, VerifyError};
 /// # Errors
 ///
 /// Exit 2: there is no log. Exit 6: it is not what was signed.
-pub fn audit(command: &Audit, global: &Global, out: Out) -> Result<Exit, Failure> {
+pub(super) fn audit(command: &Audit, global: &Global, out: Out) -> Result<Exit, Failure> {
     match command {
         Audit::Verify(args) => verify(args, global, out),
         Audit::Log(args) => log(args, &history::need(global)?, out),

@@ -21,11 +21,11 @@ use crate::store::{OpenMode, Store};
 use crate::time::SystemClock;
 
 /// The engine over a state folder, with what drives it.
-pub struct Motor {
+pub(super) struct Motor {
     /// The engine.
-    pub engine: Engine,
+    pub(super) engine: Engine,
     /// What runs its tasks.
-    pub runtime: Runtime,
+    pub(super) runtime: Runtime,
 }
 
 impl std::fmt::Debug for Motor {
@@ -40,7 +40,7 @@ impl Motor {
     /// # Errors
     ///
     /// Exit 6 or 7.
-    pub fn open(folder: &std::path::Path, out: Out) -> Result<Motor, Failure> {
+    pub(super) fn open(folder: &std::path::Path, out: Out) -> Result<Motor, Failure> {
         let store = Store::open(folder, OpenMode::ReadWrite)?;
         if store.is_new() {
             out.say(&format!("new signed log in {}", folder.display()));
@@ -49,7 +49,7 @@ impl Motor {
             out.say(&format!("state folder: {}", folder.display()));
         }
         let engine =
-            Engine { store, clock: Arc::new(SystemClock), perform: Arc::new(ThisHost) };
+            Engine { store: Arc::new(store), clock: Arc::new(SystemClock), perform: Arc::new(ThisHost) };
         // Two threads: what an action computes does not hold up the deadlines of the others.
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -64,7 +64,7 @@ impl Motor {
     /// # Errors
     ///
     /// Exit 6 or 7.
-    pub fn settle(&self, out: Out) -> Result<(), Failure> {
+    pub(super) fn settle(&self, out: Out) -> Result<(), Failure> {
         for run in self.runtime.block_on(self.engine.settle_dead())? {
             out.warn(&format!("the process of run {run} died while it was under way"));
             out.say(&format!("  look: runwarden runs show {run}"));
@@ -80,7 +80,7 @@ impl Motor {
     /// # Errors
     ///
     /// What the engine says.
-    pub fn drive(
+    pub(super) fn drive(
         &self,
         begun: Begun,
         waits: bool,
@@ -127,7 +127,7 @@ impl Motor {
     }
 
     /// Ends the threads without waiting for what they do.
-    pub fn stop(self) {
+    pub(super) fn stop(self) {
         self.runtime.shutdown_timeout(Duration::from_millis(100));
     }
 }
@@ -191,7 +191,7 @@ async fn listen(control: mpsc::UnboundedSender<Control>, told: mpsc::UnboundedSe
 
 /// The code for how driving ended.
 #[must_use]
-pub fn exit_of(ended: &Ended, is_strict: bool) -> Exit {
+pub(super) fn exit_of(ended: &Ended, is_strict: bool) -> Exit {
     match ended {
         Ended::Finished(outcome) => Exit::of_outcome(*outcome, is_strict),
         Ended::Suspended { .. } | Ended::Waiting { .. } | Ended::TakenOver => Exit::Waiting,
@@ -200,7 +200,7 @@ pub fn exit_of(ended: &Ended, is_strict: bool) -> Exit {
 
 /// The code of a command whose purpose it was to end a run.
 #[must_use]
-pub fn exit_of_cancel(ended: &Ended) -> Exit {
+pub(super) fn exit_of_cancel(ended: &Ended) -> Exit {
     match ended {
         Ended::Finished(RunOutcome::Cancelled) => Exit::Ok,
         other => exit_of(other, false),

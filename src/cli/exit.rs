@@ -9,7 +9,7 @@ use crate::store::StoreError;
 /// Exit codes (spec 3). Stable: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(super) enum Exit {
     /// The run succeeded or is degraded, the command did what was asked.
     Ok = 0,
     /// The run failed (or is degraded, with `--strict`); `validate` found errors.
@@ -31,7 +31,7 @@ pub enum Exit {
 impl Exit {
     /// What a run that ended so makes of the program.
     #[must_use]
-    pub fn of_outcome(outcome: RunOutcome, is_strict: bool) -> Exit {
+    pub(super) fn of_outcome(outcome: RunOutcome, is_strict: bool) -> Exit {
         match outcome {
             RunOutcome::Succeeded => Exit::Ok,
             RunOutcome::Degraded if is_strict => Exit::Failed,
@@ -48,7 +48,7 @@ impl Exit {
     /// What a monitoring plugin ends with, which has codes of its own: 0 fine, 1 warning,
     /// 2 critical, 3 unknown.
     #[must_use]
-    pub fn plugin(code: u8) -> Exit {
+    pub(super) fn plugin(code: u8) -> Exit {
         match code {
             0 => Exit::Ok,
             1 => Exit::Failed,
@@ -66,31 +66,31 @@ impl From<Exit> for ExitCode {
 
 /// Why a command did not do what was asked: what is said, and the code.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// The code.
-    pub exit: Exit,
+    pub(super) exit: Exit,
     /// What is wrong: lower case, no full stop. May have several lines. Empty: said already.
-    pub message: String,
+    pub(super) message: String,
     /// What to do about it, a line each.
-    pub hints: Vec<String>,
+    pub(super) hints: Vec<String>,
 }
 
 impl Failure {
     /// A wrong request: exit 2.
     #[must_use]
-    pub fn request(message: impl Into<String>) -> Failure {
+    pub(super) fn request(message: impl Into<String>) -> Failure {
         Failure::new(Exit::Request, message)
     }
 
     /// Any failure.
     #[must_use]
-    pub fn new(exit: Exit, message: impl Into<String>) -> Failure {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Failure {
         Failure { exit, message: message.into(), hints: Vec::new() }
     }
 
     /// With a cure.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Failure {
         self.hints.push(hint.into());
         self
     }
@@ -98,7 +98,7 @@ impl Failure {
 
 /// An error and its causes, on one line.
 #[must_use]
-pub fn chain(err: &dyn std::error::Error) -> String {
+pub(super) fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
     while let Some(err) = cause {

@@ -13,7 +13,7 @@ use super::report::Out;
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn schema(which: Schema, out: Out) -> Result<Exit, Failure> {
+pub(super) fn schema(which: Schema, out: Out) -> Result<Exit, Failure> {
     match which {
         Schema::Runbook => out.json(&crate::runbook::schema::runbook_schema())?,
     }
@@ -25,7 +25,7 @@ pub fn schema(which: Schema, out: Out) -> Result<Exit, Failure> {
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn completions(shell: clap_complete::Shell, out: Out) -> Result<Exit, Failure> {
+pub(super) fn completions(shell: clap_complete::Shell, out: Out) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "runwarden", &mut script);
     out.result(&String::from_utf8_lossy(&script))?;
@@ -37,7 +37,7 @@ pub fn completions(shell: clap_complete::Shell, out: Out) -> Result<Exit, Failur
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn man(folder: Option<&Path>, out: Out) -> Result<Exit, Failure> {
+pub(super) fn man(folder: Option<&Path>, out: Out) -> Result<Exit, Failure> {
     let mut command = Cli::command();
     command.build();
     let mut pages = Vec::new();

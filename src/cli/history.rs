@@ -17,7 +17,7 @@ use crate::store::{Found, Reader, RunRow, StoreError};
 /// # Errors
 ///
 /// Exit 2, 6 or 7.
-pub fn open(global: &Global) -> Result<Option<Reader>, Failure> {
+pub(super) fn open(global: &Global) -> Result<Option<Reader>, Failure> {
     match Reader::open(&state::folder(global)?) {
         Ok(reader) => Ok(Some(reader)),
         Err(StoreError::Missing(_)) => Ok(None),
@@ -30,7 +30,7 @@ pub fn open(global: &Global) -> Result<Option<Reader>, Failure> {
 /// # Errors
 ///
 /// Exit 2, if there is nothing; else as [`open`].
-pub fn need(global: &Global) -> Result<Reader, Failure> {
+pub(super) fn need(global: &Global) -> Result<Reader, Failure> {
     open(global)?.ok_or_else(|| match state::folder(global) {
         Ok(folder) => Failure::request(format!("there is no log in `{}` yet", folder.display()))
             .hint("the first `runwarden run` creates it; `--state DIR` names another folder"),
@@ -43,7 +43,7 @@ pub fn need(global: &Global) -> Result<Reader, Failure> {
 /// # Errors
 ///
 /// Exit 2: none or several.
-pub fn find(reader: &Reader, text: &str) -> Result<RunId, Failure> {
+pub(super) fn find(reader: &Reader, text: &str) -> Result<RunId, Failure> {
     match reader.find(text)? {
         Found::One(id) => Ok(id),
         Found::None => Err(EngineError::UnknownRun(visible(text)).into()),
@@ -53,19 +53,19 @@ pub fn find(reader: &Reader, text: &str) -> Result<RunId, Failure> {
 
 /// Whether the run's process died while the run was under way.
 #[must_use]
-pub fn is_orphan(row: &RunRow) -> bool {
+pub(super) fn is_orphan(row: &RunRow) -> bool {
     matches!(row.state, RunState::Running | RunState::Queued) && !owner::is_alive(&row.owner)
 }
 
 /// Whether some process drives the run on.
 #[must_use]
-pub fn is_driven(row: &RunRow) -> bool {
+pub(super) fn is_driven(row: &RunRow) -> bool {
     !matches!(row.state, RunState::Finished | RunState::Suspended) && owner::is_alive(&row.owner)
 }
 
 /// The state, as people are told it.
 #[must_use]
-pub fn told_state(row: &RunRow) -> RunState {
+pub(super) fn told_state(row: &RunRow) -> RunState {
     if is_orphan(row) { RunState::Suspended } else { row.state }
 }
 
@@ -74,7 +74,7 @@ pub fn told_state(row: &RunRow) -> RunState {
 /// # Errors
 ///
 /// Exit 2, if there is none.
-pub fn row(reader: &Reader, id: RunId) -> Result<RunRow, Failure> {
+pub(super) fn row(reader: &Reader, id: RunId) -> Result<RunRow, Failure> {
     reader.run_row(id)?.ok_or_else(|| EngineError::UnknownRun(id.to_string()).into())
 }
 
@@ -83,7 +83,7 @@ pub fn row(reader: &Reader, id: RunId) -> Result<RunRow, Failure> {
 /// # Errors
 ///
 /// Exit 2, if there is no such run, exit 6, if it cannot be read back.
-pub fn shown(reader: &Reader, id: RunId) -> Result<Value, Failure> {
+pub(super) fn shown(reader: &Reader, id: RunId) -> Result<Value, Failure> {
     let mut shown = show(reader, id)?;
     let row = row(reader, id)?;
     if let Some(map) = shown.as_object_mut() {
@@ -97,7 +97,7 @@ pub fn shown(reader: &Reader, id: RunId) -> Result<Value, Failure> {
 /// # Errors
 ///
 /// As [`shown`].
-pub fn print_whole(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> {
+pub(super) fn print_whole(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> {
     let value = shown(reader, id)?;
     if out.is_json() {
         return out.json(&value);
@@ -113,7 +113,7 @@ pub fn print_whole(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> 
 /// # Errors
 ///
 /// As [`shown`].
-pub fn print_brief(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> {
+pub(super) fn print_brief(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> {
     let value = shown(reader, id)?;
     if out.is_json() {
         return out.json(&value);

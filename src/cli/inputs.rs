@@ -16,7 +16,7 @@ use crate::limits::INPUT_BYTES_MAX;
 /// # Errors
 ///
 /// Exit 2, a line for each that cannot be read.
-pub fn given(inputs: &Inputs) -> Result<Map<String, Value>, Failure> {
+pub(super) fn given(inputs: &Inputs) -> Result<Map<String, Value>, Failure> {
     let mut wrong = Vec::new();
     let mut all = Map::new();
     if let Some(path) = &inputs.inputs {
@@ -58,7 +58,7 @@ pub fn given(inputs: &Inputs) -> Result<Map<String, Value>, Failure> {
 /// # Errors
 ///
 /// Exit 2, a line for each that cannot be read.
-pub fn answers(written: &[String]) -> Result<Map<String, Value>, Failure> {
+pub(super) fn answers(written: &[String]) -> Result<Map<String, Value>, Failure> {
     let mut wrong = Vec::new();
     let mut all = Map::new();
     for answer in written {

@@ -38,7 +38,7 @@ struct Question {
 
 /// The manual steps that wait, and the person at the terminal.
 #[derive(Debug)]
-pub struct Questions {
+pub(super) struct Questions {
     run: RunId,
     by: String,
     out: Out,
@@ -51,18 +51,18 @@ pub struct Questions {
 impl Questions {
     /// Of `run`. `can_ask`: somebody is at the terminal. `waits`: this process stays.
     #[must_use]
-    pub fn new(run: RunId, by: String, out: Out, can_ask: bool, waits: bool) -> Questions {
+    pub(super) fn new(run: RunId, by: String, out: Out, can_ask: bool, waits: bool) -> Questions {
         Questions { run, by, out, can_ask, waits, open: VecDeque::new(), lines: None }
     }
 
     /// The run that they are about.
     #[must_use]
-    pub fn run(&self) -> RunId {
+    pub(super) fn run(&self) -> RunId {
         self.run
     }
 
     /// A manual step waits.
-    pub fn open(
+    pub(super) fn open(
         &mut self,
         step: String,
         instructions: String,
@@ -134,7 +134,7 @@ impl Questions {
     }
 
     /// The next line that the person types; never, while nothing is asked. `None`: they are gone.
-    pub async fn next_line(&mut self) -> Option<String> {
+    pub(super) async fn next_line(&mut self) -> Option<String> {
         let is_asked = self.open.front().is_some_and(|question| question.next != Next::Verdict);
         match &mut self.lines {
             Some(lines) if is_asked => lines.recv().await,
@@ -143,7 +143,7 @@ impl Questions {
     }
 
     /// What they typed.
-    pub fn answer(
+    pub(super) fn answer(
         &mut self,
         line: Option<String>,
         progress: &mut Progress,
@@ -204,14 +204,14 @@ impl Questions {
     }
 
     /// The engine did not take the answers: they are asked for again.
-    pub fn refused(&mut self, progress: &mut Progress) {
+    pub(super) fn refused(&mut self, progress: &mut Progress) {
         if self.open.front().is_some_and(|question| question.next == Next::Verdict) {
             self.begin(progress);
         }
     }
 
     /// A step that somebody else confirmed, or that was ended, is not asked about any more.
-    pub fn fact(&mut self, event: &Event, progress: &mut Progress) {
+    pub(super) fn fact(&mut self, event: &Event, progress: &mut Progress) {
         let step = match event {
             Event::ManualConfirmed { step, .. } => step,
             Event::StepFinished(end) => &end.step,
@@ -228,7 +228,7 @@ impl Questions {
     }
 
     /// Nothing is asked any more.
-    pub fn close(&mut self, progress: &mut Progress) {
+    pub(super) fn close(&mut self, progress: &mut Progress) {
         if !self.open.is_empty() {
             self.open.clear();
             progress.answered();

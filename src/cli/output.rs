@@ -24,7 +24,7 @@ fn ends<'a>(loaded: &'a Loaded, step: &'a str) -> impl Iterator<Item = &'a StepF
 /// The last lines that the last attempt of a step wrote: of standard error, else of standard
 /// output. `None`: it wrote nothing, or nothing is kept.
 #[must_use]
-pub fn tail(reader: &Reader, loaded: &Loaded, step: &str) -> Option<Tail> {
+pub(super) fn tail(reader: &Reader, loaded: &Loaded, step: &str) -> Option<Tail> {
     let end = ends(loaded, step).last()?;
     let streams = [("stderr", &end.stderr), ("stdout", &end.stdout)];
     streams.into_iter().find_map(|(stream, output)| {
@@ -59,7 +59,7 @@ fn end_of(from: &mut impl Read) -> io::Result<(Vec<u8>, u64)> {
 /// # Errors
 ///
 /// Exit 2: no such step or attempt, nothing kept. Exit 6: what is kept is not what was signed.
-pub fn show(reader: &Reader, loaded: &Loaded, args: &RunsOutput, out: Out) -> Result<(), Failure> {
+pub(super) fn show(reader: &Reader, loaded: &Loaded, args: &RunsOutput, out: Out) -> Result<(), Failure> {
     let step = &args.step;
     if loaded.run.graph.find(step).is_none() {
         let mut ids: Vec<&str> =

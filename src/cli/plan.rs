@@ -18,7 +18,7 @@ const FIRST: [&str; 5] = ["target", "for_each", "when", "needs", "process"];
 /// # Errors
 ///
 /// Exit 2: the runbook or its inputs are wrong.
-pub fn plan(args: &Plan, out: Out) -> Result<Exit, Failure> {
+pub(super) fn plan(args: &Plan, out: Out) -> Result<Exit, Failure> {
     let given = inputs::given(&args.inputs)?;
     let prepared = source::prepared(&args.runbook, &given, out)?;
     if out.is_json() {
@@ -209,7 +209,7 @@ fn block_or_line(key: &str, value: &Value) -> String {
 /// The steps with these ids, wherever in the plan they stand, each with what it does: for the
 /// question before the first change.
 #[must_use]
-pub fn commands(plan: &Value, ids: &[String]) -> String {
+pub(super) fn commands(plan: &Value, ids: &[String]) -> String {
     let mut shown = String::new();
     collect(plan, ids, &mut shown);
     shown

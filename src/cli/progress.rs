@@ -12,7 +12,7 @@ use crate::run::event::{Event, Status, StepFinished};
 use crate::unit::show_duration;
 
 /// Between two redraws of the live lines.
-pub const REDRAW: Duration = Duration::from_millis(100);
+pub(super) const REDRAW: Duration = Duration::from_millis(100);
 /// Off a terminal: how often a step that still runs is mentioned.
 const STILL_RUNNING: Duration = Duration::from_secs(30);
 /// Live lines at once: more would push what has ended off the screen.
@@ -25,11 +25,11 @@ const COLUMNS: usize = 80;
 
 /// What of a run's steps is known before they start.
 #[derive(Clone, Debug, Default)]
-pub struct Titles {
+pub(super) struct Titles {
     /// By the step's id.
-    pub titles: BTreeMap<String, String>,
+    pub(super) titles: BTreeMap<String, String>,
     /// Steps that only hold others: they are not mentioned.
-    pub constructs: Vec<String>,
+    pub(super) constructs: Vec<String>,
 }
 
 /// A step under way.
@@ -43,7 +43,7 @@ struct Running {
 
 /// The progress of one run.
 #[derive(Debug)]
-pub struct Progress {
+pub(super) struct Progress {
     out: Out,
     titles: Titles,
     title_width: usize,
@@ -60,7 +60,7 @@ pub struct Progress {
 impl Progress {
     /// Of a run whose steps are `titles`. `is_reported`: a report of every step follows.
     #[must_use]
-    pub fn new(out: Out, titles: Titles, is_reported: bool) -> Progress {
+    pub(super) fn new(out: Out, titles: Titles, is_reported: bool) -> Progress {
         let widest = titles.titles.values().map(|title| width(&visible(title))).max();
         Progress {
             out,
@@ -75,7 +75,7 @@ impl Progress {
     }
 
     /// Something became a fact, so long ago.
-    pub fn fact(&mut self, event: &Event, age: Duration) {
+    pub(super) fn fact(&mut self, event: &Event, age: Duration) {
         match event {
             Event::StepStarted { step, attempt, .. } => self.started(step, *attempt, age),
             Event::StepFinished(end) => self.finished(end),
@@ -118,14 +118,14 @@ impl Progress {
     }
 
     /// An attempt can be watched.
-    pub fn attempt(&mut self, step: &str, live: Arc<Live>) {
+    pub(super) fn attempt(&mut self, step: &str, live: Arc<Live>) {
         if let Some(running) = self.running.iter_mut().find(|running| running.step == step) {
             running.live = Some(live);
         }
     }
 
     /// A step waits for a person, so its time does not count.
-    pub fn waits(&mut self, step: &str) {
+    pub(super) fn waits(&mut self, step: &str) {
         self.running.retain(|running| running.step != step);
         self.redraw();
     }
@@ -153,8 +153,8 @@ impl Progress {
         if self.is_construct(&end.step) {
             return;
         }
-        let name = end.status.name();
-        let word = words::of_step(name, &end.verdict.to_string());
+        let name = words::name(end.status);
+        let word = words::of_step(&name, &end.verdict.to_string());
         let mut message = end.error.as_ref().map_or(String::new(), |err| err.message.clone());
         if end.was_done {
             message = "nothing to do, its `done` holds".to_owned();
@@ -191,7 +191,7 @@ impl Progress {
     }
 
     /// A line that stays; `text` may hold what came from outside.
-    pub fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         self.raw_line(&visible(text));
     }
 
@@ -213,20 +213,20 @@ impl Progress {
     }
 
     /// Asks: what the person types stands behind `text` until [`Progress::answered`].
-    pub fn ask(&mut self, before: &str, prompt: &str) {
+    pub(super) fn ask(&mut self, before: &str, prompt: &str) {
         let text = format!("{}{before}{prompt}", self.erasure());
         self.prompt = Some(prompt.to_owned());
         write(&text);
     }
 
     /// The question is over.
-    pub fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         self.prompt = None;
         self.redraw();
     }
 
     /// Time has passed.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.frame += 1;
         if self.out.is_live {
             self.redraw();
@@ -254,7 +254,7 @@ impl Progress {
     }
 
     /// Takes the live lines off the screen.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         let text = self.erasure();
         if !text.is_empty() {
             write(&text);
@@ -307,7 +307,7 @@ fn last_line(running: &Running) -> String {
 
 /// Columns of the terminal behind standard error.
 fn columns() -> usize {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
     match size {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => COLUMNS,

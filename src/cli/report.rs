@@ -12,29 +12,29 @@ use super::exit::{Exit, Failure};
 
 /// Where output goes and how it looks.
 #[derive(Clone, Copy, Debug)]
-pub struct Out {
+pub(super) struct Out {
     /// Text or JSON on standard output.
-    pub format: Format,
+    pub(super) format: Format,
     /// Nothing but errors.
-    pub is_quiet: bool,
+    pub(super) is_quiet: bool,
     /// More than usual.
-    pub is_verbose: bool,
+    pub(super) is_verbose: bool,
     /// How standard output is painted.
-    pub stdout: Paint,
+    pub(super) stdout: Paint,
     /// How standard error is painted.
-    pub stderr: Paint,
+    pub(super) stderr: Paint,
     /// Whether standard output is a terminal.
-    pub stdout_is_terminal: bool,
+    pub(super) stdout_is_terminal: bool,
     /// Whether lines on standard error can be redrawn.
-    pub is_live: bool,
+    pub(super) is_live: bool,
     /// Whether a person can be asked: standard input and standard error are a terminal.
-    pub can_ask: bool,
+    pub(super) can_ask: bool,
 }
 
 impl Out {
     /// As the options, the environment and the three streams have it.
     #[must_use]
-    pub fn new(global: &Global) -> Out {
+    pub(super) fn new(global: &Global) -> Out {
         let env = Colours::of_environment();
         let (stdout, stderr) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let stderr_has_colours = env.decide(global.color, stderr);
@@ -52,7 +52,7 @@ impl Out {
 
     /// Before the options are known.
     #[must_use]
-    pub fn plain() -> Out {
+    pub(super) fn plain() -> Out {
         Out {
             format: Format::Text,
             is_quiet: false,
@@ -67,7 +67,7 @@ impl Out {
 
     /// Whether standard output is JSON.
     #[must_use]
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
@@ -76,7 +76,7 @@ impl Out {
     /// # Errors
     ///
     /// If it cannot be written for another reason: a full disk.
-    pub fn result(&self, text: &str) -> Result<(), Failure> {
+    pub(super) fn result(&self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         written.or_else(unwritten)
@@ -87,29 +87,29 @@ impl Out {
     /// # Errors
     ///
     /// As [`Out::result`].
-    pub fn json(&self, value: &Value) -> Result<(), Failure> {
+    pub(super) fn json(&self, value: &Value) -> Result<(), Failure> {
         self.result(&json_text(value))
     }
 
     /// A line for people on standard error, unless they want to hear of errors only.
-    pub fn say(&self, line: &str) {
+    pub(super) fn say(&self, line: &str) {
         if !self.is_quiet {
             self.say_always(line);
         }
     }
 
     /// A line on standard error. If nobody reads it, that changes nothing.
-    pub fn say_always(&self, line: &str) {
+    pub(super) fn say_always(&self, line: &str) {
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 
     /// A warning on standard error.
-    pub fn warn(&self, line: &str) {
+    pub(super) fn warn(&self, line: &str) {
         self.say(&format!("{}: {line}", self.stderr.yellow("warning")));
     }
 
     /// Says why a command failed.
-    pub fn fail(&self, failure: &Failure) {
+    pub(super) fn fail(&self, failure: &Failure) {
         if !failure.message.is_empty() {
             let word = self.stderr.red("error");
             self.say_always(&format!("{word}: {}", visible_text(&failure.message)));
@@ -126,7 +126,7 @@ impl Out {
 /// # Errors
 ///
 /// Any other cause.
-pub fn unwritten(err: io::Error) -> Result<(), Failure> {
+pub(super) fn unwritten(err: io::Error) -> Result<(), Failure> {
     match err.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),
         _ => Err(Failure::new(Exit::Request, format!("failed to write to standard output: {err}"))),
@@ -135,7 +135,7 @@ pub fn unwritten(err: io::Error) -> Result<(), Failure> {
 
 /// What the environment says of escape codes.
 #[derive(Clone, Copy, Debug)]
-pub struct Colours {
+pub(super) struct Colours {
     is_forbidden: bool,
     is_forced: bool,
     is_unfit: bool,
@@ -144,7 +144,7 @@ pub struct Colours {
 impl Colours {
     /// `NO_COLOR`, `CLICOLOR_FORCE`, `CI`, `TERM`.
     #[must_use]
-    pub fn of_environment() -> Colours {
+    pub(super) fn of_environment() -> Colours {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         Colours {
             is_forbidden: set("NO_COLOR").is_some(),
@@ -155,7 +155,7 @@ impl Colours {
 
     /// Whether a stream gets escape codes.
     #[must_use]
-    pub fn decide(self, when: When, is_terminal: bool) -> bool {
+    pub(super) fn decide(self, when: When, is_terminal: bool) -> bool {
         match when {
             When::Always => true,
             When::Never => false,
@@ -167,17 +167,17 @@ impl Colours {
 
 /// Paints words, or does not.
 #[derive(Clone, Copy, Debug)]
-pub struct Paint {
+pub(super) struct Paint {
     is_on: bool,
 }
 
 impl Paint {
     /// Leaves all as it is.
-    pub const OFF: Paint = Paint { is_on: false };
+    pub(super) const OFF: Paint = Paint { is_on: false };
 
     /// Whether it paints at all.
     #[must_use]
-    pub fn is_on(self) -> bool {
+    pub(super) fn is_on(self) -> bool {
         self.is_on
     }
 
@@ -187,31 +187,31 @@ impl Paint {
 
     /// Good.
     #[must_use]
-    pub fn green(self, text: &str) -> String {
+    pub(super) fn green(self, text: &str) -> String {
         self.code("32", text)
     }
 
     /// To be looked at.
     #[must_use]
-    pub fn yellow(self, text: &str) -> String {
+    pub(super) fn yellow(self, text: &str) -> String {
         self.code("33", text)
     }
 
     /// Bad.
     #[must_use]
-    pub fn red(self, text: &str) -> String {
+    pub(super) fn red(self, text: &str) -> String {
         self.code("31", text)
     }
 
     /// Beside the point.
     #[must_use]
-    pub fn dim(self, text: &str) -> String {
+    pub(super) fn dim(self, text: &str) -> String {
         self.code("2", text)
     }
 
     /// Headings.
     #[must_use]
-    pub fn bold(self, text: &str) -> String {
+    pub(super) fn bold(self, text: &str) -> String {
         self.code("1", text)
     }
 }
@@ -239,13 +239,13 @@ fn push_visible(to: &mut String, c: char) {
 
 /// Text on one line: everything that could paint, hide or reorder is spelled out.
 #[must_use]
-pub fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     spell(text, false)
 }
 
 /// Text on several lines: as [`visible`], with newlines and tabs left as they are.
 #[must_use]
-pub fn visible_text(text: &str) -> String {
+pub(super) fn visible_text(text: &str) -> String {
     spell(text, true)
 }
 
@@ -263,13 +263,13 @@ fn spell(text: &str, keeps_lines: bool) -> String {
 
 /// Bytes of a process, one line: as [`visible`], and bytes that are no UTF-8 spelled `\xff`.
 #[must_use]
-pub fn visible_bytes(bytes: &[u8]) -> String {
+pub(super) fn visible_bytes(bytes: &[u8]) -> String {
     spell_bytes(bytes, false)
 }
 
 /// Bytes of a process: as [`visible_text`], and bytes that are no UTF-8 spelled `\xff`.
 #[must_use]
-pub fn visible_bytes_text(bytes: &[u8]) -> String {
+pub(super) fn visible_bytes_text(bytes: &[u8]) -> String {
     spell_bytes(bytes, true)
 }
 
@@ -287,7 +287,7 @@ fn spell_bytes(bytes: &[u8], keeps_lines: bool) -> String {
 /// JSON for people and programs alike, with a final newline. Characters that could paint a
 /// terminal are written as `\u…`, which is the same JSON.
 #[must_use]
-pub fn json_text(value: &Value) -> String {
+pub(super) fn json_text(value: &Value) -> String {
     let text = serde_json::to_string_pretty(value).expect("a value is JSON");
     let mut shown = escape_json(&text);
     shown.push('\n');
@@ -297,7 +297,7 @@ pub fn json_text(value: &Value) -> String {
 /// JSON text whose strings hold nothing that could paint a terminal. Outside strings, JSON has no
 /// such character but the newline.
 #[must_use]
-pub fn escape_json(text: &str) -> String {
+pub(super) fn escape_json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c != '\n' && is_hidden(c) {
@@ -313,7 +313,7 @@ pub fn escape_json(text: &str) -> String {
 
 /// A value as people write it: strings bare, all else as JSON, on one line.
 #[must_use]
-pub fn inline(value: &Value) -> String {
+pub(super) fn inline(value: &Value) -> String {
     match value {
         Value::String(text) => visible(text),
         other => escape_json(&other.to_string()),
@@ -322,13 +322,13 @@ pub fn inline(value: &Value) -> String {
 
 /// Columns that `text` takes on a terminal.
 #[must_use]
-pub fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// `text` cut to `columns`, with `…` where something is missing.
 #[must_use]
-pub fn cut(text: &str, columns: usize) -> String {
+pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -350,14 +350,14 @@ pub fn cut(text: &str, columns: usize) -> String {
 
 /// `text` followed by spaces up to `columns`.
 #[must_use]
-pub fn pad(text: &str, columns: usize) -> String {
+pub(super) fn pad(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(width(text));
     format!("{text}{}", " ".repeat(missing))
 }
 
 /// Rows with their columns below one another, two spaces apart; the last column is not padded.
 #[must_use]
-pub fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         for (at, cell) in row.iter().enumerate() {
@@ -383,13 +383,13 @@ pub fn table(rows: &[Vec<String>]) -> String {
 
 /// `text` with `by` before each line.
 #[must_use]
-pub fn indent(text: &str, by: &str) -> String {
+pub(super) fn indent(text: &str, by: &str) -> String {
     text.lines().map(|line| format!("{by}{line}\n")).collect()
 }
 
 /// `1 run`, `2 runs`.
 #[must_use]
-pub fn count(number: usize, what: &str) -> String {
+pub(super) fn count(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 

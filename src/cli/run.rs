@@ -23,7 +23,7 @@ use crate::store::{Reader, RunFilter};
 /// # Errors
 ///
 /// Whatever kept it from running or from being recorded.
-pub fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure> {
+pub(super) fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure> {
     if let Some(target) = args.target.as_deref().filter(|target| *target != "local") {
         return Err(Failure::request(format!("no target `{target}`"))
             .hint("this version runs on this machine only: `--target local`, or no `--target`"));
@@ -62,13 +62,13 @@ pub fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure> {
 
 /// How a run is driven.
 #[derive(Clone, Copy, Debug)]
-pub struct Wishes {
+pub(super) struct Wishes {
     /// Whether to stay while the run waits for a person.
-    pub waits: bool,
+    pub(super) waits: bool,
     /// Whether there is a person at the terminal.
-    pub can_ask: bool,
+    pub(super) can_ask: bool,
     /// Whether the result is for a monitoring system, and printed by the caller.
-    pub is_nagios: bool,
+    pub(super) is_nagios: bool,
 }
 
 /// Drives a run and prints its result; returns how it ended and, where the caller prints the
@@ -77,7 +77,7 @@ pub struct Wishes {
 /// # Errors
 ///
 /// What kept it from being driven or recorded.
-pub fn to_end(
+pub(super) fn to_end(
     motor: &Motor,
     begun: Begun,
     wishes: &Wishes,
@@ -110,7 +110,7 @@ pub fn to_end(
 }
 
 /// What of the end is not in the result.
-pub fn tell_end(ended: &Ended, id: RunId, out: Out) {
+pub(super) fn tell_end(ended: &Ended, id: RunId, out: Out) {
     match ended {
         Ended::Finished(_) => {}
         Ended::Suspended { step } => {
@@ -130,7 +130,7 @@ pub fn tell_end(ended: &Ended, id: RunId, out: Out) {
 
 /// The titles of a runbook's steps.
 #[must_use]
-pub fn titles(runbook: &Runbook) -> Titles {
+pub(super) fn titles(runbook: &Runbook) -> Titles {
     let mut titles = Titles::default();
     runbook.walk(&mut |step| {
         titles.titles.insert(step.id.clone(), step.title.clone());

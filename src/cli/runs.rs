@@ -27,7 +27,7 @@ const NAME_WIDTH: usize = 40;
 /// # Errors
 ///
 /// Whatever kept the command from doing what was asked.
-pub fn runs(command: &Runs, global: &Global, out: Out) -> Result<Exit, Failure> {
+pub(super) fn runs(command: &Runs, global: &Global, out: Out) -> Result<Exit, Failure> {
     match command {
         Runs::List(args) => list(args, global, out),
         Runs::Show(args) => {
@@ -118,12 +118,8 @@ fn instant(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     Ok(Timestamp::from_millis(now.as_millis().saturating_sub(millis)))
 }
 
-fn name(value: impl serde::Serialize) -> String {
-    json!(value).as_str().unwrap_or_default().to_owned()
-}
-
 fn row_cells(row: &RunRow) -> Vec<String> {
-    let standing = row.outcome.map_or_else(|| name(history::told_state(row)), name);
+    let standing = row.outcome.map_or_else(|| words::name(history::told_state(row)), words::name);
     let word = words::of_run(&standing);
     let mut state = format!("{} {}", word.sign, word.word);
     if history::is_orphan(row) {

@@ -18,7 +18,7 @@ use crate::runbook::report::render;
 /// # Errors
 ///
 /// What the system says; a folder is an error too.
-pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
@@ -33,7 +33,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 ///
 /// Exit 2: no such file, errors in it, inputs that do not fit.
-pub fn prepared(path: &Path, given: &Map<String, Value>, out: Out) -> Result<Prepared, Failure> {
+pub(super) fn prepared(path: &Path, given: &Map<String, Value>, out: Out) -> Result<Prepared, Failure> {
     let bytes = read(path).map_err(|err| unreadable(path, &err))?;
     let shown = path.display().to_string();
     let source = Source { bytes: bytes.clone(), path: Some(path.to_owned()) };

@@ -13,7 +13,7 @@ use super::exit::Failure;
 /// # Errors
 ///
 /// Exit 2, if neither is set.
-pub fn folder(global: &Global) -> Result<PathBuf, Failure> {
+pub(super) fn folder(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(folder) = &global.state {
         return match folder.as_os_str().is_empty() {
             true => Err(Failure::request("`--state` is empty: expected a folder")),
@@ -47,7 +47,7 @@ fn by_environment(var: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 /// # Errors
 ///
 /// Exit 2, if one was named.
-pub fn no_configuration(global: &Global) -> Result<(), Failure> {
+pub(super) fn no_configuration(global: &Global) -> Result<(), Failure> {
     let Some(path) = &global.config else { return Ok(()) };
     let shown = path.display();
     Err(match std::fs::metadata(path) {
@@ -61,7 +61,7 @@ pub fn no_configuration(global: &Global) -> Result<(), Failure> {
 
 /// The name of the Unix user of this process, else `uid:<number>`.
 #[must_use]
-pub fn principal() -> String {
+pub(super) fn principal() -> String {
     let uid = rustix::process::getuid().as_raw();
     let users = std::fs::read(Path::new("/etc/passwd")).unwrap_or_default();
     user_of(uid, &users).unwrap_or_else(|| format!("uid:{uid}"))
@@ -79,7 +79,7 @@ fn user_of(uid: u32, users: &[u8]) -> Option<String> {
 
 /// Whether a path has the ending of a runbook file.
 #[must_use]
-pub fn is_yaml(path: &Path) -> bool {
+pub(super) fn is_yaml(path: &Path) -> bool {
     let ending = path.extension().and_then(OsStr::to_str);
     matches!(ending, Some("yaml" | "yml"))
 }

@@ -10,26 +10,26 @@ use super::words::{self, Mood};
 use crate::unit::{show_duration, show_size};
 
 /// Lines of a failed step's output that are shown.
-pub const TAIL_LINES: usize = 5;
+pub(super) const TAIL_LINES: usize = 5;
 /// Columns that a step's value may take.
 const VALUE_WIDTH: usize = 60;
 
 /// Finds the last lines that a step wrote: of standard error, else of standard output.
-pub type Tails<'a> = dyn Fn(&str) -> Option<Tail> + 'a;
+pub(super) type Tails<'a> = dyn Fn(&str) -> Option<Tail> + 'a;
 
 /// The end of an output.
 #[derive(Clone, Debug)]
-pub struct Tail {
+pub(super) struct Tail {
     /// `stdout` or `stderr`.
-    pub stream: &'static str,
+    pub(super) stream: &'static str,
     /// Its last lines, already visible.
-    pub lines: Vec<String>,
+    pub(super) lines: Vec<String>,
     /// Whether there is more before them.
-    pub is_cut: bool,
+    pub(super) is_cut: bool,
 }
 
 /// Text of a field; empty if it is absent.
-pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -46,7 +46,7 @@ fn took(value: &Value, key: &str) -> String {
 
 /// `2026-01-02T03:04:05.678Z` as `2026-01-02 03:04:05Z`.
 #[must_use]
-pub fn moment(at: &str) -> String {
+pub(super) fn moment(at: &str) -> String {
     let (day, rest) = at.split_once('T').unwrap_or((at, ""));
     let clock = rest.split(['.', 'Z']).next().unwrap_or_default();
     if clock.is_empty() { visible(at) } else { visible(&format!("{day} {clock}Z")) }
@@ -54,7 +54,7 @@ pub fn moment(at: &str) -> String {
 
 /// The name of the outcome, or of the state while there is none.
 #[must_use]
-pub fn standing(run: &Value) -> &str {
+pub(super) fn standing(run: &Value) -> &str {
     match text(run, "outcome") {
         "" => text(run, "state"),
         outcome => outcome,
@@ -63,7 +63,7 @@ pub fn standing(run: &Value) -> &str {
 
 /// The manual step that waits to be confirmed.
 #[must_use]
-pub fn manual(run: &Value) -> Option<&str> {
+pub(super) fn manual(run: &Value) -> Option<&str> {
     let waits = |step: &&Value| {
         text(step, "action") == "manual"
             && step.get("status").is_none_or(Value::is_null)
@@ -74,7 +74,7 @@ pub fn manual(run: &Value) -> Option<&str> {
 
 /// What is said when a command that drove a run is done with it.
 #[must_use]
-pub fn brief(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
+pub(super) fn brief(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
     if text(&run["runbook"], "kind") == "health-check" && !text(run, "outcome").is_empty() {
         return health(run, paint, tails);
     }
@@ -131,7 +131,7 @@ fn is_told(step: &Value) -> bool {
 
 /// What a step found, in a few words: its message, and the values that its action is asked for.
 #[must_use]
-pub fn finding(step: &Value) -> String {
+pub(super) fn finding(step: &Value) -> String {
     let mut parts = Vec::new();
     let values = values(step);
     if !values.is_empty() {
@@ -358,7 +358,7 @@ fn ways_on(run: &Value) -> Vec<(&'static str, String)> {
 
 /// Everything about a run. `is_orphan`: its process died while it was under way.
 #[must_use]
-pub fn whole(run: &Value, is_orphan: bool, paint: Paint, tails: &Tails<'_>) -> String {
+pub(super) fn whole(run: &Value, is_orphan: bool, paint: Paint, tails: &Tails<'_>) -> String {
     let runbook = &run["runbook"];
     let mut shown = format!("{}\n", paint.bold(&visible(text(runbook, "title"))));
     shown.push_str(&headline(run, paint));
@@ -425,7 +425,7 @@ fn step_row(step: &Value) -> Vec<String> {
 
 /// One line for a monitoring system, and its exit code: `OK - text | 'measure'=1`.
 #[must_use]
-pub fn nagios(run: &Value) -> (String, u8) {
+pub(super) fn nagios(run: &Value) -> (String, u8) {
     let is_over = matches!(text(run, "outcome"), "succeeded" | "degraded" | "failed");
     let (word, code) = match (is_over, text(run, "verdict")) {
         (true, "ok") => ("OK", 0),
@@ -465,7 +465,7 @@ pub fn nagios(run: &Value) -> (String, u8) {
 
 /// `OK - text`, with nothing in it that ends the text of a plugin.
 #[must_use]
-pub fn plugin_line(word: &str, text: &str) -> String {
+pub(super) fn plugin_line(word: &str, text: &str) -> String {
     let text: Vec<&str> = text.split_whitespace().collect();
     format!("{word} - {}", visible(&text.join(" ")).replace('|', "/"))
 }

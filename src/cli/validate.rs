@@ -30,7 +30,7 @@ struct Judged {
 /// # Errors
 ///
 /// Exit 2, if there is nothing to validate.
-pub fn validate(args: &Validate, out: Out) -> Result<Exit, Failure> {
+pub(super) fn validate(args: &Validate, out: Out) -> Result<Exit, Failure> {
     let mut files = Vec::new();
     let mut unreadable = Vec::new();
     for path in &args.paths {

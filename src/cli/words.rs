@@ -4,7 +4,7 @@ use super::report::Paint;
 
 /// How something is to be painted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub(super) enum Mood {
     /// As hoped.
     Good,
     /// To be looked at.
@@ -17,17 +17,17 @@ pub enum Mood {
 
 /// A sign, a word and their colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Word {
+pub(super) struct Word {
     /// One column wide.
-    pub sign: &'static str,
+    pub(super) sign: &'static str,
     /// At most [`WORD_WIDTH`] columns.
-    pub word: &'static str,
+    pub(super) word: &'static str,
     /// Colour.
-    pub mood: Mood,
+    pub(super) mood: Mood,
 }
 
 /// Columns of the longest word.
-pub const WORD_WIDTH: usize = 11;
+pub(super) const WORD_WIDTH: usize = 11;
 
 const fn word(sign: &'static str, word: &'static str, mood: Mood) -> Word {
     Word { sign, word, mood }
@@ -36,13 +36,13 @@ const fn word(sign: &'static str, word: &'static str, mood: Mood) -> Word {
 impl Word {
     /// Sign and word, padded to one width and painted.
     #[must_use]
-    pub fn padded(self, paint: Paint) -> String {
+    pub(super) fn padded(self, paint: Paint) -> String {
         self.paint(paint, &format!("{} {:WORD_WIDTH$}", self.sign, self.word))
     }
 
     /// `text` in its colour.
     #[must_use]
-    pub fn paint(self, paint: Paint, text: &str) -> String {
+    pub(super) fn paint(self, paint: Paint, text: &str) -> String {
         match self.mood {
             Mood::Good => paint.green(text),
             Mood::Odd => paint.yellow(text),
@@ -54,7 +54,7 @@ impl Word {
 
 /// Of a step, by the names of its status and verdict.
 #[must_use]
-pub fn of_step(status: &str, verdict: &str) -> Word {
+pub(super) fn of_step(status: &str, verdict: &str) -> Word {
     match (status, verdict) {
         ("succeeded", "warning") => word("!", "warning", Mood::Odd),
         ("succeeded", "critical") => word("✗", "critical", Mood::Bad),
@@ -75,7 +75,7 @@ pub fn of_step(status: &str, verdict: &str) -> Word {
 
 /// Of a run, by the names of its outcome, or of its state while it has none.
 #[must_use]
-pub fn of_run(name: &str) -> Word {
+pub(super) fn of_run(name: &str) -> Word {
     match name {
         "succeeded" => word("✓", "succeeded", Mood::Good),
         "degraded" => word("!", "degraded", Mood::Odd),
@@ -92,7 +92,7 @@ pub fn of_run(name: &str) -> Word {
 
 /// Why a step was skipped.
 #[must_use]
-pub fn skip_reason(reason: &str) -> &str {
+pub(super) fn skip_reason(reason: &str) -> &str {
     match reason {
         "when" => "its `when` does not hold",
         "needs" => "a step that it needs was skipped or failed",
@@ -106,11 +106,17 @@ pub fn skip_reason(reason: &str) -> &str {
 
 /// Why a run is suspended.
 #[must_use]
-pub fn suspend_reason(reason: &str) -> &str {
+pub(super) fn suspend_reason(reason: &str) -> &str {
     match reason {
         "failed" => "it failed, and its `on_failure` is `suspend`",
         "interrupted" => "it was under way when it was interrupted: it may have happened",
         "rollback_failed" => "a rollback failed",
         other => other,
     }
+}
+
+/// The name of a value of a closed set, as the log and JSON have it.
+#[must_use]
+pub(super) fn name(value: impl serde::Serialize) -> String {
+    serde_json::json!(value).as_str().unwrap_or_default().to_owned()
 }
