@@ -77,6 +77,15 @@ pub fn check(source: &[u8], options: &Options) -> Checked {
     Checked { runbook: runbook.filter(|_| !has_errors).map(Arc::new), problems }
 }
 
+/// What YAML or JSON text holds that is no runbook (inputs), read as strictly as one.
+///
+/// # Errors
+///
+/// The first problem, with its line: lower case, no full stop.
+pub fn data(source: &[u8]) -> Result<serde_json::Value, String> {
+    yaml::data(source)
+}
+
 /// Keeps the first problems of a file that has more than anybody reads; errors before warnings.
 fn bound(problems: &mut Vec<Problem>) {
     let most = limits::PROBLEMS_MAX;

@@ -64,7 +64,45 @@ pub(super) enum Style {
     Folded,
 }
 
+/// What YAML or JSON text holds, read as strictly as a runbook; for data of any shape.
+///
+/// # Errors
+///
+/// The first problem, with its line.
+pub(super) fn data(source: &[u8]) -> Result<serde_json::Value, String> {
+    let said = |problem: &Problem, text: &str| {
+        let before = text.get(..problem.span.start).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        match &problem.help {
+            Some(help) => format!("line {line}: {} ({help})", problem.message),
+            None => format!("line {line}: {}", problem.message),
+        }
+    };
+    let text = text_of(source).map_err(|problem| said(&problem, ""))?;
+    let mut problems = Vec::new();
+    let node = load(text, &mut problems).map_err(|problem| said(&problem, text))?;
+    match problems.first() {
+        Some(problem) => Err(said(problem, text)),
+        None => node.data(),
+    }
+}
+
 impl Node {
+    /// As plain data. Depth is bounded by the reader.
+    fn data(&self) -> Result<serde_json::Value, String> {
+        use serde_json::Value;
+        match &self.kind {
+            Kind::Scalar(scalar) => core_value(scalar),
+            Kind::List(items) => items.iter().map(Node::data).collect(),
+            Kind::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| Ok((key.text.clone(), value.data()?)))
+                .collect::<Result<serde_json::Map<_, _>, String>>()
+                .map(Value::Object),
+            Kind::Broken => Ok(Value::Null),
+        }
+    }
+
     /// The scalar, if it is one.
     pub(super) fn scalar(&self) -> Option<&Scalar> {
         match &self.kind {
