@@ -15,7 +15,7 @@ use super::manual::Questions;
 use super::progress::{Progress, REDRAW};
 use super::report::Out;
 use super::state;
-use crate::engine::{Begun, Control, Ended, Engine, EngineError, Notice, ThisHost, Wires};
+use crate::engine::{Begun, Commit, Control, Ended, Engine, EngineError, Notice, ThisHost, Wires};
 use crate::run::event::RunOutcome;
 use crate::store::{OpenMode, Store};
 use crate::time::SystemClock;
@@ -49,7 +49,7 @@ impl Motor {
             out.say(&format!("state folder: {}", folder.display()));
         }
         let engine =
-            Engine { store: Arc::new(store), clock: Arc::new(SystemClock), perform: Arc::new(ThisHost) };
+            Engine { store: Arc::new(store), clock: Arc::new(SystemClock), perform: Arc::new(ThisHost), commit: Commit::InPlace };
         // Two threads: what an action computes does not hold up the deadlines of the others.
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
