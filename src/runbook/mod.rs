@@ -17,6 +17,9 @@ pub mod template;
 pub mod value;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -49,12 +52,12 @@ pub fn check(source: &[u8], options: &Options) -> Checked {
     let mut problems = Vec::new();
     let runbook = match yaml::text_of(source) {
         Err(problem) => {
-            problems.push(problem);
+            problems.push(*problem);
             None
         }
         Ok(text) => match yaml::load(text, &mut problems) {
             Err(problem) => {
-                problems.push(problem);
+                problems.push(*problem);
                 None
             }
             Ok(root) => {
@@ -72,6 +75,15 @@ pub fn check(source: &[u8], options: &Options) -> Checked {
     let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
     bound(&mut problems);
     Checked { runbook: runbook.filter(|_| !has_errors).map(Arc::new), problems }
+}
+
+/// What YAML or JSON text holds that is no runbook (inputs), read as strictly as one.
+///
+/// # Errors
+///
+/// The first problem, with its line: lower case, no full stop.
+pub fn data(source: &[u8]) -> Result<serde_json::Value, String> {
+    yaml::data(source)
 }
 
 /// Keeps the first problems of a file that has more than anybody reads; errors before warnings.

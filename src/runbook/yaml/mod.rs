@@ -64,7 +64,45 @@ pub(super) enum Style {
     Folded,
 }
 
+/// What YAML or JSON text holds, read as strictly as a runbook; for data of any shape.
+///
+/// # Errors
+///
+/// The first problem, with its line.
+pub(super) fn data(source: &[u8]) -> Result<serde_json::Value, String> {
+    let said = |problem: &Problem, text: &str| {
+        let before = text.get(..problem.span.start).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        match &problem.help {
+            Some(help) => format!("line {line}: {} ({help})", problem.message),
+            None => format!("line {line}: {}", problem.message),
+        }
+    };
+    let text = text_of(source).map_err(|problem| said(&problem, ""))?;
+    let mut problems = Vec::new();
+    let node = load(text, &mut problems).map_err(|problem| said(&problem, text))?;
+    match problems.first() {
+        Some(problem) => Err(said(problem, text)),
+        None => node.data(),
+    }
+}
+
 impl Node {
+    /// As plain data. Depth is bounded by the reader.
+    fn data(&self) -> Result<serde_json::Value, String> {
+        use serde_json::Value;
+        match &self.kind {
+            Kind::Scalar(scalar) => core_value(scalar),
+            Kind::List(items) => items.iter().map(Node::data).collect(),
+            Kind::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| Ok((key.text.clone(), value.data()?)))
+                .collect::<Result<serde_json::Map<_, _>, String>>()
+                .map(Value::Object),
+            Kind::Broken => Ok(Value::Null),
+        }
+    }
+
     /// The scalar, if it is one.
     pub(super) fn scalar(&self) -> Option<&Scalar> {
         match &self.kind {
@@ -219,7 +257,7 @@ fn is_float(unsigned: &str) -> bool {
 /// # Errors
 ///
 /// Too large, not UTF-8, or holding characters that YAML does not know.
-pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
+pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Box<Problem>> {
     if bytes.len() as u64 > limits::RUNBOOK_BYTES_MAX {
         let size = crate::unit::show_size(bytes.len() as u64);
         let most = crate::unit::show_size(limits::RUNBOOK_BYTES_MAX);
@@ -227,7 +265,8 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
             "E_FILE_TOO_LARGE",
             Span::default(),
             format!("a runbook has at most {most}, this file has {size}"),
-        ));
+        )
+        .into());
     }
     let text = std::str::from_utf8(bytes).map_err(|err| {
         let at = err.valid_up_to();
@@ -242,7 +281,8 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     if let Some((at, found)) = text.char_indices().find(|&(_, c)| control(c)) {
         let message = format!("the control character U+{:04X} may not stand in YAML", found as u32);
         return Err(Problem::error("E_ENCODING", Span::new(at, at + found.len_utf8()), message)
-            .help("remove it, or write it as an escape inside double quotes"));
+            .help("remove it, or write it as an escape inside double quotes")
+            .into());
     }
     Ok(text)
 }

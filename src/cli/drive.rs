@@ -1,0 +1,208 @@
+//! Drives a run to its end for the command line: the engine on a thread of its own, signals in a
+//! task, and on this thread what people see, so that a terminal that does not take a line (Ctrl-S)
+//! holds up nothing but itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::exit::{Exit, Failure};
+use super::manual::Questions;
+use super::progress::{Progress, REDRAW};
+use super::report::Out;
+use super::state;
+use crate::engine::{Begun, Commit, Control, Ended, Engine, EngineError, Notice, ThisHost, Wires};
+use crate::run::event::RunOutcome;
+use crate::store::{OpenMode, Store};
+use crate::time::SystemClock;
+
+/// The engine over a state folder, with what drives it.
+pub(super) struct Motor {
+    /// The engine.
+    pub(super) engine: Engine,
+    /// What runs its tasks.
+    pub(super) runtime: Runtime,
+}
+
+impl std::fmt::Debug for Motor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Motor").finish_non_exhaustive()
+    }
+}
+
+impl Motor {
+    /// Opens the state folder for writing.
+    ///
+    /// # Errors
+    ///
+    /// Exit 6 or 7.
+    pub(super) fn open(folder: &std::path::Path, out: Out) -> Result<Motor, Failure> {
+        let store = Store::open(folder, OpenMode::ReadWrite)?;
+        if store.is_new() {
+            out.say(&format!("new signed log in {}", folder.display()));
+            out.say(&format!("its public key, for the auditor: {}", store.vkey()));
+        } else if out.is_verbose {
+            out.say(&format!("state folder: {}", folder.display()));
+        }
+        let engine =
+            Engine { store: Arc::new(store), clock: Arc::new(SystemClock), perform: Arc::new(ThisHost), commit: Commit::InPlace };
+        // Two threads: what an action computes does not hold up the deadlines of the others.
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|err| Failure::new(Exit::Store, format!("failed to start threads: {err}")))?;
+        Ok(Motor { engine, runtime })
+    }
+
+    /// Settles the runs whose processes died, and names them.
+    ///
+    /// # Errors
+    ///
+    /// Exit 6 or 7.
+    pub(super) fn settle(&self, out: Out) -> Result<(), Failure> {
+        for run in self.runtime.block_on(self.engine.settle_dead())? {
+            out.warn(&format!("the process of run {run} died while it was under way"));
+            out.say(&format!("  look: runwarden runs show {run}"));
+            out.say(&format!(
+                "  go on: runwarden runs resume {run} --retry (or --skip, or --stop)"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Drives `begun` until it is over or waits; `questions` asks people on a terminal.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub(super) fn drive(
+        &self,
+        begun: Begun,
+        waits: bool,
+        mut progress: Progress,
+        mut questions: Questions,
+    ) -> Result<Ended, EngineError> {
+        let (control, commands) = mpsc::unbounded_channel();
+        let (told, mut notices) = mpsc::unbounded_channel();
+        let (signalled, mut signals) = mpsc::unbounded_channel();
+        let guard = self.runtime.enter();
+        self.runtime.spawn(listen(control.clone(), signalled));
+        drop(guard);
+        let engine = self.engine.clone();
+        let handle: Handle = self.runtime.handle().clone();
+        let wires = Wires { control: commands, notices: told, waits };
+        let driving = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || handle.block_on(engine.drive(begun, wires)))
+            .map_err(|source| EngineError::Scratch { run: questions.run(), source })?;
+        self.runtime.block_on(async {
+            let mut tick = tokio::time::interval(REDRAW);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(line) = signals.recv() => progress.line(line),
+                    notice = notices.recv() => match notice {
+                        Some(notice) => show(notice, &mut progress, &mut questions),
+                        None => break,
+                    },
+                    line = questions.next_line() => {
+                        questions.answer(line, &mut progress, &control);
+                    }
+                    _ = tick.tick() => progress.tick(),
+                }
+            }
+        });
+        progress.clear();
+        questions.close(&mut progress);
+        match driving.join() {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Ends the threads without waiting for what they do.
+    pub(super) fn stop(self) {
+        self.runtime.shutdown_timeout(Duration::from_millis(100));
+    }
+}
+
+fn show(notice: Notice, progress: &mut Progress, questions: &mut Questions) {
+    match notice {
+        Notice::Fact { event, .. } => {
+            questions.fact(&event, progress);
+            progress.fact(&event, Duration::ZERO);
+        }
+        Notice::Attempt { step, live, .. } => progress.attempt(&step, live),
+        Notice::Manual { step, instructions, ask } => {
+            progress.waits(&step);
+            questions.open(step, instructions, ask, progress);
+        }
+        Notice::Refused { why } => {
+            progress.line(&format!("refused: {why}"));
+            questions.refused(progress);
+        }
+    }
+}
+
+/// Turns signals into what they mean: the first cancels in order, a Ctrl-C after it stops at once.
+async fn listen(control: mpsc::UnboundedSender<Control>, told: mpsc::UnboundedSender<&'static str>) {
+    let open = |kind| signal(kind).ok();
+    let (Some(mut int), Some(mut term), Some(mut hup)) = (
+        open(SignalKind::interrupt()),
+        open(SignalKind::terminate()),
+        open(SignalKind::hangup()),
+    ) else {
+        return;
+    };
+    let by = state::principal();
+    let is_cancelled = AtomicBool::new(false);
+    loop {
+        let is_int = tokio::select! {
+            Some(()) = int.recv() => true,
+            Some(()) = term.recv() => false,
+            Some(()) = hup.recv() => false,
+        };
+        let is_second = is_cancelled.swap(true, Ordering::Relaxed);
+        let (order, line) = match (is_second, is_int) {
+            (false, _) => (
+                Control::Cancel { by: by.clone(), via: "signal".to_owned() },
+                "cancelling: the running step is ended, then rollbacks and `finally` run; Ctrl-C \
+                 again stops at once",
+            ),
+            (true, true) => (
+                Control::Abandon { by: by.clone() },
+                "stopping at once: nothing is undone, the run is recorded as interrupted",
+            ),
+            // A terminal that closes may send its signal twice: that is no second wish.
+            (true, false) => continue,
+        };
+        let _ = told.send(line);
+        if control.send(order).is_err() {
+            return;
+        }
+    }
+}
+
+/// The code for how driving ended.
+#[must_use]
+pub(super) fn exit_of(ended: &Ended, is_strict: bool) -> Exit {
+    match ended {
+        Ended::Finished(outcome) => Exit::of_outcome(*outcome, is_strict),
+        Ended::Suspended { .. } | Ended::Waiting { .. } | Ended::TakenOver => Exit::Waiting,
+    }
+}
+
+/// The code of a command whose purpose it was to end a run.
+#[must_use]
+pub(super) fn exit_of_cancel(ended: &Ended) -> Exit {
+    match ended {
+        Ended::Finished(RunOutcome::Cancelled) => Exit::Ok,
+        other => exit_of(other, false),
+    }
+}

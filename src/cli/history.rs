@@ -1,0 +1,127 @@
+//! Runs as the store has them, found by id, and said truthfully: a run whose process died is not
+//! running, whatever its last entry says. Writes nothing.
+
+use serde_json::{Value, json};
+
+use super::args::Global;
+use super::exit::Failure;
+use super::report::{Out, visible};
+use super::{output, state, summary};
+use crate::engine::{EngineError, load, owner, show};
+use crate::id::RunId;
+use crate::run::event::RunState;
+use crate::store::{Found, Reader, RunRow, StoreError};
+
+/// The state folder for reading; `None`: nothing was ever recorded there.
+///
+/// # Errors
+///
+/// Exit 2, 6 or 7.
+pub(super) fn open(global: &Global) -> Result<Option<Reader>, Failure> {
+    match Reader::open(&state::folder(global)?) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(StoreError::Missing(_)) => Ok(None),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// As [`open`], where there must be something.
+///
+/// # Errors
+///
+/// Exit 2, if there is nothing; else as [`open`].
+pub(super) fn need(global: &Global) -> Result<Reader, Failure> {
+    open(global)?.ok_or_else(|| match state::folder(global) {
+        Ok(folder) => Failure::request(format!("there is no log in `{}` yet", folder.display()))
+            .hint("the first `runwarden run` creates it; `--state DIR` names another folder"),
+        Err(failure) => failure,
+    })
+}
+
+/// The run's id that `text` is or begins.
+///
+/// # Errors
+///
+/// Exit 2: none or several.
+pub(super) fn find(reader: &Reader, text: &str) -> Result<RunId, Failure> {
+    match reader.find(text)? {
+        Found::One(id) => Ok(id),
+        Found::None => Err(EngineError::UnknownRun(visible(text)).into()),
+        Found::Many => Err(EngineError::Ambiguous(visible(text)).into()),
+    }
+}
+
+/// Whether the run's process died while the run was under way.
+#[must_use]
+pub(super) fn is_orphan(row: &RunRow) -> bool {
+    matches!(row.state, RunState::Running | RunState::Queued) && !owner::is_alive(&row.owner)
+}
+
+/// Whether some process drives the run on.
+#[must_use]
+pub(super) fn is_driven(row: &RunRow) -> bool {
+    !matches!(row.state, RunState::Finished | RunState::Suspended) && owner::is_alive(&row.owner)
+}
+
+/// The state, as people are told it.
+#[must_use]
+pub(super) fn told_state(row: &RunRow) -> RunState {
+    if is_orphan(row) { RunState::Suspended } else { row.state }
+}
+
+/// The row of a run.
+///
+/// # Errors
+///
+/// Exit 2, if there is none.
+pub(super) fn row(reader: &Reader, id: RunId) -> Result<RunRow, Failure> {
+    reader.run_row(id)?.ok_or_else(|| EngineError::UnknownRun(id.to_string()).into())
+}
+
+/// "A run, as JSON".
+///
+/// # Errors
+///
+/// Exit 2, if there is no such run, exit 6, if it cannot be read back.
+pub(super) fn shown(reader: &Reader, id: RunId) -> Result<Value, Failure> {
+    let mut shown = show(reader, id)?;
+    let row = row(reader, id)?;
+    if let Some(map) = shown.as_object_mut() {
+        map.insert("state".to_owned(), json!(told_state(&row)));
+    }
+    Ok(shown)
+}
+
+/// Everything about a run, or its JSON.
+///
+/// # Errors
+///
+/// As [`shown`].
+pub(super) fn print_whole(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> {
+    let value = shown(reader, id)?;
+    if out.is_json() {
+        return out.json(&value);
+    }
+    let loaded = load(reader, id)?;
+    let tails = |step: &str| output::tail(reader, &loaded, step);
+    let is_orphan = is_orphan(&row(reader, id)?);
+    out.result(&summary::whole(&value, is_orphan, out.stdout, &tails))
+}
+
+/// What people want to know when a run is over or waits, or its JSON.
+///
+/// # Errors
+///
+/// As [`shown`].
+pub(super) fn print_brief(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> {
+    let value = shown(reader, id)?;
+    if out.is_json() {
+        return out.json(&value);
+    }
+    if out.is_quiet {
+        return Ok(());
+    }
+    let loaded = load(reader, id)?;
+    let tails = |step: &str| output::tail(reader, &loaded, step);
+    out.result(&summary::brief(&value, out.stdout, &tails))
+}
