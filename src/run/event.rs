@@ -252,7 +252,7 @@ pub struct StepFinished {
 /// What became of a step (spec 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1")]
 pub enum Status {
     Succeeded,
     Failed,
@@ -301,7 +301,7 @@ pub struct RunFinished {
 /// What became of a run (spec 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1")]
 pub enum RunOutcome {
     Succeeded,
     Degraded,
@@ -314,7 +314,7 @@ pub enum RunOutcome {
 /// A state of a run (spec 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1")]
 pub enum RunState {
     Queued,
     WaitingApproval,

@@ -76,9 +76,9 @@ impl Run {
             match self.state_of(*ix) {
                 StepState::Settled(_) => {}
                 StepState::Waiting => has_waiting = true,
-                StepState::Running { .. }
-                | StepState::Pausing { .. }
-                | StepState::Held { .. } => return false,
+                StepState::Running { .. } | StepState::Pausing { .. } | StepState::Held { .. } => {
+                    return false;
+                }
             }
         }
         !has_waiting || (!self.is_suspended() && !self.is_open(list))
@@ -273,7 +273,11 @@ impl Moving<'_> {
             duration_seconds: self.now.since(since).as_secs_f64(),
             outputs,
             message,
-            left_to_undo: if is_undone || !run.should_undo() { Vec::new() } else { run.left_to_undo() },
+            left_to_undo: if is_undone || !run.should_undo() {
+                Vec::new()
+            } else {
+                run.left_to_undo()
+            },
         };
         self.emit(Event::RunFinished(Box::new(finished)));
     }
@@ -301,8 +305,12 @@ impl Moving<'_> {
         for ix in &graph.list(list).nodes {
             moved |= match self.run.state_of(*ix) {
                 StepState::Running { .. } if self.run.is_construct(*ix) => self.visit_inner(*ix),
-                StepState::Running { .. } if self.run.is_manual(*ix) => self.visit_manual(*ix, list),
-                StepState::Pausing { until, .. } if *until <= self.now && self.run.is_open(list) => {
+                StepState::Running { .. } if self.run.is_manual(*ix) => {
+                    self.visit_manual(*ix, list)
+                }
+                StepState::Pausing { until, .. }
+                    if *until <= self.now && self.run.is_open(list) =>
+                {
                     self.start(*ix)
                 }
                 StepState::Pausing { .. } if self.run.is_ending(*ix) => self.give_up(*ix),
@@ -341,7 +349,9 @@ impl Moving<'_> {
             match when.test(&self.run.scope_of(ix)) {
                 Ok(true) => {}
                 Ok(false) => return self.skip(&node.step, "when"),
-                Err(why) => return self.fail_before_start(ix, "E_EXPRESSION", format!("`when`: {why}")),
+                Err(why) => {
+                    return self.fail_before_start(ix, "E_EXPRESSION", format!("`when`: {why}"));
+                }
             }
         }
         self.start(ix)

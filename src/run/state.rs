@@ -360,11 +360,8 @@ impl Run {
                 self.to_undo.retain(|ix| !void.contains(ix));
             }
             Event::ManualConfirmed { step, by, note, answers } => {
-                let confirmation = Confirmation {
-                    by: by.clone(),
-                    note: note.clone(),
-                    answers: answers.clone(),
-                };
+                let confirmation =
+                    Confirmation { by: by.clone(), note: note.clone(), answers: answers.clone() };
                 if let Some(ix) = self.graph.find(step)
                     && let StepState::Running { confirmed, .. } = &mut self.steps[ix.0]
                 {
