@@ -97,6 +97,7 @@ def kill_at_random(process, dice, longest, effects):
 
 def decide(state, run, dice, longest, effects):
     """One command of the person at the keyboard; sometimes it dies as well."""
+    ended = None
     choices = [(), (dice.choice(["--skip", "--stop"]),), ("--stop",)]
     for choice in choices:
         args = ("runs", "resume", run, *choice, "--comment", "after a crash", "--no-wait")
