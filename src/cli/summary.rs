@@ -140,6 +140,9 @@ pub(super) fn finding(step: &Value) -> String {
     if let Some(error) = step.get("error").filter(|error| error.is_object()) {
         parts.push(visible(text(error, "message")));
     }
+    if !text(step, "note").is_empty() {
+        parts.push(visible(text(step, "note")));
+    }
     let reason = text(step, "skip_reason");
     if !reason.is_empty() {
         parts.push(visible(words::skip_reason(reason)));
