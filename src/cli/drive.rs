@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -48,11 +48,15 @@ impl Motor {
         } else if out.is_verbose {
             out.say(&format!("state folder: {}", folder.display()));
         }
-        let engine =
-            Engine { store: Arc::new(store), clock: Arc::new(SystemClock), perform: Arc::new(ThisHost), commit: Commit::InPlace };
-        // Two threads: what an action computes does not hold up the deadlines of the others.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
+        let engine = Engine {
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            perform: Arc::new(ThisHost),
+            commit: Commit::InPlace,
+        };
+        // Of the people at the terminal; the run itself has a thread and a runtime of its own, so
+        // that a terminal which does not read holds up no deadline.
+        let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|err| Failure::new(Exit::Store, format!("failed to start threads: {err}")))?;
@@ -94,12 +98,19 @@ impl Motor {
         self.runtime.spawn(listen(control.clone(), signalled));
         drop(guard);
         let engine = self.engine.clone();
-        let handle: Handle = self.runtime.handle().clone();
         let wires = Wires { control: commands, notices: told, waits };
+        let run = questions.run();
+        let scratch = move |source| EngineError::Scratch { run, source };
         let driving = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || handle.block_on(engine.drive(begun, wires)))
-            .map_err(|source| EngineError::Scratch { run: questions.run(), source })?;
+            .spawn(move || {
+                // One thread for all of a run: what comes back from a step is decided, recorded and
+                // followed by the next step without a switch of threads.
+                let runtime =
+                    Builder::new_current_thread().enable_all().build().map_err(scratch)?;
+                runtime.block_on(engine.drive(begun, wires))
+            })
+            .map_err(scratch)?;
         self.runtime.block_on(async {
             let mut tick = tokio::time::interval(REDRAW);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -151,13 +162,14 @@ fn show(notice: Notice, progress: &mut Progress, questions: &mut Questions) {
 }
 
 /// Turns signals into what they mean: the first cancels in order, a Ctrl-C after it stops at once.
-async fn listen(control: mpsc::UnboundedSender<Control>, told: mpsc::UnboundedSender<&'static str>) {
+async fn listen(
+    control: mpsc::UnboundedSender<Control>,
+    told: mpsc::UnboundedSender<&'static str>,
+) {
     let open = |kind| signal(kind).ok();
-    let (Some(mut int), Some(mut term), Some(mut hup)) = (
-        open(SignalKind::interrupt()),
-        open(SignalKind::terminate()),
-        open(SignalKind::hangup()),
-    ) else {
+    let (Some(mut int), Some(mut term), Some(mut hup)) =
+        (open(SignalKind::interrupt()), open(SignalKind::terminate()), open(SignalKind::hangup()))
+    else {
         return;
     };
     let by = state::principal();

@@ -117,9 +117,7 @@ fn action_text(action: &str, value: &Value) -> String {
             })
             .collect(),
         ("switch", Value::Array(arms)) => arms.iter().map(arm_text).collect(),
-        (_, Value::Object(map)) => {
-            map.iter().map(|(key, value)| field_text(key, value)).collect()
-        }
+        (_, Value::Object(map)) => map.iter().map(|(key, value)| field_text(key, value)).collect(),
         (_, Value::Array(items)) => {
             items.iter().map(|item| format!("- {}\n", inline(item))).collect()
         }
@@ -241,7 +239,14 @@ mod tests {
     /// Goal: a reader sees where each argument ends, and nothing in it can hide.
     #[test]
     fn arguments_are_told_apart() {
-        let args = [json!("rm"), json!("a b"), json!(""), json!("it's"), json!("\u{202e}x\n"), json!({ "each": "files" })];
+        let args = [
+            json!("rm"),
+            json!("a b"),
+            json!(""),
+            json!("it's"),
+            json!("\u{202e}x\n"),
+            json!({ "each": "files" }),
+        ];
         assert_eq!(command_line(&args), "rm 'a b' '' 'it'\\''s' '\\u{202e}x\\n' {each: files}");
     }
 

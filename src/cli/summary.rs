@@ -306,8 +306,7 @@ fn fields(run: &Value, names: &[&str]) -> String {
         let rows: Vec<Vec<String>> = object
             .iter()
             .map(|(key, value)| {
-                let value =
-                    if *name == "measures" { quantity(key, value) } else { inline(value) };
+                let value = if *name == "measures" { quantity(key, value) } else { inline(value) };
                 vec![format!("  {}", visible(key)), value]
             })
             .collect();
