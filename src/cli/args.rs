@@ -60,10 +60,25 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) state: Option<PathBuf>,
     /// What standard output gets: text for people, or JSON that stays the same across versions
-    #[arg(short, long, global = true, value_enum, default_value = "text", hide_possible_values = true, value_name = "text|json")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        hide_possible_values = true,
+        value_name = "text|json"
+    )]
     pub(super) output: Format,
     /// Colours and live lines; `auto` leaves them out in pipes, in CI and where NO_COLOR is set
-    #[arg(long, global = true, value_enum, default_value = "auto", hide_possible_values = true, value_name = "auto|always|never")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        value_name = "auto|always|never"
+    )]
     pub(super) color: When,
     /// Say nothing but errors
     #[arg(short, long, global = true)]
@@ -400,7 +415,13 @@ pub(super) struct Verify {
     pub(super) since: Vec<PathBuf>,
     /// The least trust that is enough, else exit 2: L0 the files agree with each other, L1 a given
     /// key has signed, L2 a given head is contained, L3 witnesses, L4 keys of epochs
-    #[arg(long, value_enum, ignore_case = true, value_name = "L0..L4", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "L0..L4",
+        hide_possible_values = true
+    )]
     pub(super) require: Option<Level>,
 }
 

@@ -106,7 +106,10 @@ fn log(args: &Log, reader: &Reader, out: Out) -> Result<Exit, Failure> {
             written.is_ok()
         })?;
     }
-    written.and_then(|()| print.end(&mut stdout)).and_then(|()| stdout.flush()).or_else(unwritten)?;
+    written
+        .and_then(|()| print.end(&mut stdout))
+        .and_then(|()| stdout.flush())
+        .or_else(unwritten)?;
     Ok(Exit::Ok)
 }
 

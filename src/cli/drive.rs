@@ -48,14 +48,16 @@ impl Motor {
         } else if out.is_verbose {
             out.say(&format!("state folder: {}", folder.display()));
         }
-        let engine =
-            Engine { store: Arc::new(store), clock: Arc::new(SystemClock), perform: Arc::new(ThisHost) };
+        let engine = Engine {
+            store: Arc::new(store),
+            clock: Arc::new(SystemClock),
+            perform: Arc::new(ThisHost),
+        };
         // Two threads: what an action computes does not hold up the deadlines of the others.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|err| Failure::new(Exit::Store, format!("failed to start threads: {err}")))?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|err| {
+                Failure::new(Exit::Store, format!("failed to start threads: {err}"))
+            })?;
         Ok(Motor { engine, runtime })
     }
 
@@ -151,13 +153,14 @@ fn show(notice: Notice, progress: &mut Progress, questions: &mut Questions) {
 }
 
 /// Turns signals into what they mean: the first cancels in order, a Ctrl-C after it stops at once.
-async fn listen(control: mpsc::UnboundedSender<Control>, told: mpsc::UnboundedSender<&'static str>) {
+async fn listen(
+    control: mpsc::UnboundedSender<Control>,
+    told: mpsc::UnboundedSender<&'static str>,
+) {
     let open = |kind| signal(kind).ok();
-    let (Some(mut int), Some(mut term), Some(mut hup)) = (
-        open(SignalKind::interrupt()),
-        open(SignalKind::terminate()),
-        open(SignalKind::hangup()),
-    ) else {
+    let (Some(mut int), Some(mut term), Some(mut hup)) =
+        (open(SignalKind::interrupt()), open(SignalKind::terminate()), open(SignalKind::hangup()))
+    else {
         return;
     };
     let by = state::principal();

@@ -76,14 +76,8 @@ impl Questions {
             self.tell(&step, &instructions, &ask);
             return;
         }
-        let question = Question {
-            step,
-            instructions,
-            ask,
-            answers: Map::new(),
-            note: None,
-            next: Next::Note,
-        };
+        let question =
+            Question { step, instructions, ask, answers: Map::new(), note: None, next: Next::Note };
         self.open.push_back(question);
         if self.open.len() == 1 {
             self.begin(progress);

@@ -59,7 +59,12 @@ fn end_of(from: &mut impl Read) -> io::Result<(Vec<u8>, u64)> {
 /// # Errors
 ///
 /// Exit 2: no such step or attempt, nothing kept. Exit 6: what is kept is not what was signed.
-pub(super) fn show(reader: &Reader, loaded: &Loaded, args: &RunsOutput, out: Out) -> Result<(), Failure> {
+pub(super) fn show(
+    reader: &Reader,
+    loaded: &Loaded,
+    args: &RunsOutput,
+    out: Out,
+) -> Result<(), Failure> {
     let step = &args.step;
     if loaded.run.graph.find(step).is_none() {
         let mut ids: Vec<&str> =
@@ -72,7 +77,8 @@ pub(super) fn show(reader: &Reader, loaded: &Loaded, args: &RunsOutput, out: Out
             None => failure.hint(format!("`runwarden runs show {}` lists them", loaded.run.id)),
         });
     }
-    let end = ends(loaded, step).filter(|end| args.attempt.is_none_or(|at| at == end.attempt)).last();
+    let end =
+        ends(loaded, step).filter(|end| args.attempt.is_none_or(|at| at == end.attempt)).last();
     let Some(end) = end else {
         let what = match args.attempt {
             Some(attempt) => format!("step `{step}` has no attempt {attempt} that ended"),
@@ -99,7 +105,9 @@ pub(super) fn show(reader: &Reader, loaded: &Loaded, args: &RunsOutput, out: Out
     let copied = if is_raw { copy_raw(&mut from) } else { copy_visible(&mut from) };
     copied.or_else(|err| match err {
         Copy::Write(err) => unwritten(err),
-        Copy::Read(err) => Err(Failure::new(Exit::Store, format!("failed to read the output: {err}"))),
+        Copy::Read(err) => {
+            Err(Failure::new(Exit::Store, format!("failed to read the output: {err}")))
+        }
     })
 }
 

@@ -1,5 +1,7 @@
 //! `plan`: what a run would do, as text or JSON, from the frozen plan alone. Touches no state.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::args::Plan;
@@ -7,9 +9,12 @@ use super::exit::{Exit, Failure};
 use super::report::{Out, indent, inline, table, visible, visible_text};
 use super::{inputs, source};
 use crate::engine::Prepared;
+use crate::unit::show_duration;
 
 /// Keys of a step that its heading says.
 const HEADING: [&str; 3] = ["id", "action", "effect"];
+/// Keys of a step that stand on its last line.
+const LAST: [&str; 3] = ["timeout_seconds", "on_failure", "on_interrupt"];
 /// Keys of a step that are shown first, in this order; the rest follows as it stands.
 const FIRST: [&str; 5] = ["target", "for_each", "when", "needs", "process"];
 
@@ -48,7 +53,7 @@ fn text(prepared: &Prepared) -> String {
         let is_shown_elsewhere =
             matches!(key.as_str(), "runbook" | "targets" | "inputs" | "steps" | "finally");
         if !is_shown_elsewhere {
-            row(&key.replace('_', " "), inline(value));
+            row(&bare(key), span(key, value));
         }
     }
     shown.push_str(&table(&rows));
@@ -89,7 +94,7 @@ fn step_text(number: usize, step: &Value) -> String {
         body.push_str(&action_text(&action, done));
     }
     let map = step.as_object().cloned().unwrap_or_default();
-    let is_done = |key: &str| HEADING.contains(&key) || key == action;
+    let is_done = |key: &str| HEADING.contains(&key) || LAST.contains(&key) || key == action;
     for key in FIRST {
         if let Some(value) = map.get(key).filter(|_| !is_done(key)) {
             body.push_str(&field_text(key, value));
@@ -100,8 +105,30 @@ fn step_text(number: usize, step: &Value) -> String {
             body.push_str(&field_text(key, value));
         }
     }
+    // What every step has stands on one line.
+    let last: Vec<String> = LAST
+        .iter()
+        .filter_map(|key| map.get(*key).map(|value| format!("{}: {}", bare(key), span(key, value))))
+        .collect();
+    if !last.is_empty() {
+        body.push_str(&format!("{}\n", last.join(", ")));
+    }
     shown.push_str(&indent(&body, "   "));
     shown
+}
+
+/// A key without its unit.
+fn bare(key: &str) -> String {
+    visible(key.strip_suffix("_seconds").unwrap_or(key))
+}
+
+/// A value; seconds as people say them.
+fn span(key: &str, value: &Value) -> String {
+    let seconds = value.as_f64().filter(|_| key.ends_with("_seconds"));
+    match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(span) => show_duration(span),
+        None => inline(value),
+    }
 }
 
 /// What the action itself is given.
@@ -117,9 +144,7 @@ fn action_text(action: &str, value: &Value) -> String {
             })
             .collect(),
         ("switch", Value::Array(arms)) => arms.iter().map(arm_text).collect(),
-        (_, Value::Object(map)) => {
-            map.iter().map(|(key, value)| field_text(key, value)).collect()
-        }
+        (_, Value::Object(map)) => map.iter().map(|(key, value)| field_text(key, value)).collect(),
         (_, Value::Array(items)) => {
             items.iter().map(|item| format!("- {}\n", inline(item))).collect()
         }
@@ -202,7 +227,7 @@ fn block_or_line(key: &str, value: &Value) -> String {
         Value::String(text) if text.trim_end().contains('\n') => {
             format!("{name}:\n{}", indent(&visible_text(text), "| "))
         }
-        other => format!("{name}: {}\n", inline(other)),
+        other => format!("{}: {}\n", bare(key), span(key, other)),
     }
 }
 
@@ -241,7 +266,14 @@ mod tests {
     /// Goal: a reader sees where each argument ends, and nothing in it can hide.
     #[test]
     fn arguments_are_told_apart() {
-        let args = [json!("rm"), json!("a b"), json!(""), json!("it's"), json!("\u{202e}x\n"), json!({ "each": "files" })];
+        let args = [
+            json!("rm"),
+            json!("a b"),
+            json!(""),
+            json!("it's"),
+            json!("\u{202e}x\n"),
+            json!({ "each": "files" }),
+        ];
         assert_eq!(command_line(&args), "rm 'a b' '' 'it'\\''s' '\\u{202e}x\\n' {each: files}");
     }
 
@@ -259,7 +291,6 @@ mod tests {
 2. go  command [change]
    true
    when: inputs.x
-   timeout_seconds: 600.0
    novel:
      a: [1]
    rollback:
@@ -269,6 +300,7 @@ mod tests {
    done:
      1. d  file [read]
         path: /x
+   timeout: 10m 00s
 ";
         assert_eq!(step_text(2, &step), want);
         assert_eq!(

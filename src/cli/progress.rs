@@ -290,7 +290,10 @@ impl Progress {
             lines.push(cut(line.trim_end(), columns));
         }
         if self.running.len() > LIVE_LINES_MAX {
-            lines.push(cut(&format!("  … and {} more", self.running.len() - LIVE_LINES_MAX), columns));
+            lines.push(cut(
+                &format!("  … and {} more", self.running.len() - LIVE_LINES_MAX),
+                columns,
+            ));
         }
         self.drawn = lines.iter().map(|line| width(line)).collect();
         lines.join("\n")

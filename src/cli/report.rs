@@ -112,7 +112,8 @@ impl Out {
     pub(super) fn fail(&self, failure: &Failure) {
         if !failure.message.is_empty() {
             let word = self.stderr.red("error");
-            self.say_always(&format!("{word}: {}", visible_text(&failure.message)));
+            let message = visible_text(&failure.message).replace('\n', "\n       ");
+            self.say_always(&format!("{word}: {message}"));
         }
         for hint in &failure.hints {
             let word = self.stderr.dim("hint");
@@ -408,7 +409,11 @@ mod tests {
             ("a\tb\nc\r\n", "a\\tb\\nc\\r\\n", "a\tb\nc\\r\n"),
             ("\u{9b}2J\u{85}", "\\x9b2J\\x85", "\\x9b2J\\x85"),
             ("a\u{202e}b\u{2066}", "a\\u{202e}b\\u{2066}", "a\\u{202e}b\\u{2066}"),
-            ("\u{200b}\u{feff}\u{2028}", "\\u{200b}\\u{feff}\\u{2028}", "\\u{200b}\\u{feff}\\u{2028}"),
+            (
+                "\u{200b}\u{feff}\u{2028}",
+                "\\u{200b}\\u{feff}\\u{2028}",
+                "\\u{200b}\\u{feff}\\u{2028}",
+            ),
             ("\u{e0041}\x7f\x08", "\\u{e0041}\\x7f\\x08", "\\u{e0041}\\x7f\\x08"),
         ] {
             assert_eq!(visible(raw), line);

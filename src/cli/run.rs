@@ -142,12 +142,7 @@ pub(super) fn titles(runbook: &Runbook) -> Titles {
 }
 
 /// Says that a runbook's text changed under the same name and version; with `--pinned`, refuses.
-fn check_pin(
-    reader: &Reader,
-    runbook: &Runbook,
-    is_pinned: bool,
-    out: Out,
-) -> Result<(), Failure> {
+fn check_pin(reader: &Reader, runbook: &Runbook, is_pinned: bool, out: Out) -> Result<(), Failure> {
     let filter = RunFilter { runbook: Some(runbook.name.clone()), ..RunFilter::default() };
     let version = runbook.version.to_string();
     let rows = reader.runs(&filter)?.rows;

@@ -69,8 +69,8 @@ fn list(args: &RunsList, global: &Global, out: Out) -> Result<Exit, Failure> {
     } else if rows.is_empty() {
         out.say("no runs");
     } else {
-        let heading =
-            ["RUN", "ASKED FOR", "RUNBOOK", "STATE", "TOOK", "REQUESTER", "TICKET"].map(str::to_owned);
+        let heading = ["RUN", "ASKED FOR", "RUNBOOK", "STATE", "TOOK", "REQUESTER", "TICKET"]
+            .map(str::to_owned);
         let mut cells = vec![heading.to_vec()];
         cells.extend(rows.iter().map(row_cells));
         out.result(&table(&cells))?;

@@ -33,7 +33,11 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 ///
 /// Exit 2: no such file, errors in it, inputs that do not fit.
-pub(super) fn prepared(path: &Path, given: &Map<String, Value>, out: Out) -> Result<Prepared, Failure> {
+pub(super) fn prepared(
+    path: &Path,
+    given: &Map<String, Value>,
+    out: Out,
+) -> Result<Prepared, Failure> {
     let bytes = read(path).map_err(|err| unreadable(path, &err))?;
     let shown = path.display().to_string();
     let source = Source { bytes: bytes.clone(), path: Some(path.to_owned()) };

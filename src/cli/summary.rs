@@ -78,8 +78,12 @@ pub(super) fn brief(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
     if text(&run["runbook"], "kind") == "health-check" && !text(run, "outcome").is_empty() {
         return health(run, paint, tails);
     }
+    let problems = problems(run, Told::All, paint, tails);
     let mut shown = headline(run, paint);
-    shown.push_str(&problems(run, paint, tails));
+    if problems.is_empty() {
+        shown.push_str(&message(run));
+    }
+    shown.push_str(&problems);
     shown.push_str(&fields(run, &["outputs", "measures"]));
     shown.push_str(&footer(run));
     shown
@@ -91,7 +95,9 @@ fn health(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
     let title = visible(text(runbook, "title"));
     let host = visible(&crate::engine::owner::host_name());
     let at = moment(text(run, "finished_at"));
-    let mut shown = format!("{} on {host}, {at}\n\n", paint.bold(&title));
+    let mut shown = format!("{} on {host}, {at}\n", paint.bold(&title));
+    shown.push_str(&headline(run, paint));
+    shown.push('\n');
     let told: Vec<&Value> = steps(run).iter().filter(|step| is_told(step)).collect();
     let widest = told.iter().map(|step| width(&visible(text(step, "title")))).max().unwrap_or(0);
     let mut counts: Vec<(&str, usize)> = Vec::new();
@@ -109,12 +115,11 @@ fn health(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
     let words: Vec<String> =
         counts.iter().map(|(name, number)| format!("{number} {name}")).collect();
     shown.push_str(&format!("\n{}: {}\n", count(told.len(), "check"), words.join(", ")));
-    let failed = problems(run, paint, tails);
+    let failed = problems(run, Told::WithOutput, paint, tails);
     if !failed.is_empty() {
         shown.push_str(&failed);
         shown.push('\n');
     }
-    shown.push_str(&headline(run, paint));
     shown.push_str(&fields(run, &["outputs", "measures"]));
     shown.push_str(&footer(run));
     shown
@@ -133,12 +138,15 @@ fn is_told(step: &Value) -> bool {
 #[must_use]
 pub(super) fn finding(step: &Value) -> String {
     let mut parts = Vec::new();
+    let said = step.get("error").map_or("", |error| text(error, "message"));
     let values = values(step);
-    if !values.is_empty() {
+    // What failed says what it found; what it could not look at has no values.
+    let is_failed = text(step, "status") != "succeeded" && !said.is_empty();
+    if !values.is_empty() && !is_failed {
         parts.push(values);
     }
-    if let Some(error) = step.get("error").filter(|error| error.is_object()) {
-        parts.push(visible(text(error, "message")));
+    if !said.is_empty() {
+        parts.push(visible(said));
     }
     let reason = text(step, "skip_reason");
     if !reason.is_empty() {
@@ -238,16 +246,27 @@ fn headline(run: &Value, paint: Paint) -> String {
     if !took.is_empty() {
         line.push_str(&format!("  in {took}"));
     }
-    let message = text(run, "message");
-    if !message.is_empty() {
-        line.push_str(&format!("\n{}", visible(message)));
-    }
     line.push('\n');
     line
 }
 
+/// Why the run ended, where no step says it.
+fn message(run: &Value) -> String {
+    let message = text(run, "message");
+    if message.is_empty() { String::new() } else { format!("{}\n", visible(message)) }
+}
+
+/// Which problems are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// All.
+    All,
+    /// Those with something to add to a report that names each step already.
+    WithOutput,
+}
+
 /// The steps that went wrong, each with why and the last lines of its output.
-fn problems(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
+fn problems(run: &Value, told: Told, paint: Paint, tails: &Tails<'_>) -> String {
     let id = text(run, "id");
     let mut shown = String::new();
     for step in steps(run) {
@@ -258,6 +277,11 @@ fn problems(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
             continue;
         }
         let name = text(step, "id");
+        let tail = tails(name);
+        let has_left = step.get("left").is_some();
+        if told == Told::WithOutput && tail.is_none() && !has_left {
+            continue;
+        }
         let title = visible(text(step, "title"));
         let title = if title == name { String::new() } else { format!(" ({title})") };
         let step_line = format!("{} {} {}{title}", word.sign, visible(name), word.word);
@@ -271,7 +295,7 @@ fn problems(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
             }
         }
         shown.push('\n');
-        if let Some(tail) = tails(name) {
+        if let Some(tail) = tail {
             let flag = if tail.stream == "stderr" { " --stderr" } else { "" };
             if tail.is_cut {
                 let all = format!("runwarden runs output {id} {}{flag}", visible(name));
@@ -303,8 +327,7 @@ fn fields(run: &Value, names: &[&str]) -> String {
         let rows: Vec<Vec<String>> = object
             .iter()
             .map(|(key, value)| {
-                let value =
-                    if *name == "measures" { quantity(key, value) } else { inline(value) };
+                let value = if *name == "measures" { quantity(key, value) } else { inline(value) };
                 vec![format!("  {}", visible(key)), value]
             })
             .collect();
@@ -394,7 +417,11 @@ pub(super) fn whole(run: &Value, is_orphan: bool, paint: Paint, tails: &Tails<'_
     shown.push_str("\nsteps\n");
     let rows: Vec<Vec<String>> = steps(run).iter().map(step_row).collect();
     shown.push_str(&table(&rows));
-    shown.push_str(&problems(run, paint, tails));
+    let problems = problems(run, Told::All, paint, tails);
+    if problems.is_empty() {
+        shown.push_str(&message(run));
+    }
+    shown.push_str(&problems);
     shown.push('\n');
     shown.push_str(&fields(run, &["outputs", "measures"]));
     shown.push_str(&footer(run));
@@ -435,16 +462,18 @@ pub(super) fn nagios(run: &Value) -> (String, u8) {
     };
     let title = text(&run["runbook"], "title");
     let told: Vec<&Value> = steps(run).iter().filter(|step| is_told(step)).collect();
-    let wrong: Vec<String> = told
-        .iter()
-        .filter_map(|step| {
+    // The worst first: the line may be cut on its way to a telephone.
+    let mut wrong = Vec::new();
+    for mood in [Mood::Bad, Mood::Odd] {
+        for step in &told {
             let word = words::of_step(text(step, "status"), text(step, "verdict"));
-            let is_wrong = matches!(word.mood, Mood::Bad | Mood::Odd);
-            let finding = finding(step);
-            let finding = if finding.is_empty() { word.word.to_owned() } else { finding };
-            is_wrong.then(|| format!("{}: {finding}", text(step, "title")))
-        })
-        .collect();
+            if word.mood == mood {
+                let finding = finding(step);
+                let finding = if finding.is_empty() { word.word.to_owned() } else { finding };
+                wrong.push(format!("{}: {finding}", text(step, "title")));
+            }
+        }
+    }
     let said = match (wrong.is_empty(), is_over) {
         (false, _) => wrong.join("; "),
         (true, true) => format!("{} ok", count(told.len(), "check")),
@@ -515,10 +544,10 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[0].starts_with("Host on "), "{shown}");
         assert!(lines[0].ends_with(", 2026-01-02 03:04:05Z"), "{shown}");
-        assert_eq!(lines[2], "! warning     Disk  used 91.2 %, free 1.5 KiB, inodes used 3 %");
-        assert_eq!(lines[3], "– skipped     Swap  its `when` does not hold");
-        assert_eq!(lines[5], "2 checks: 1 warning, 1 skipped");
-        assert_eq!(lines[6], "! degraded (warning)  host 1.0.0  in 250ms");
+        assert_eq!(lines[1], "! degraded (warning)  host 1.0.0  in 250ms");
+        assert_eq!(lines[3], "! warning     Disk  used 91.2 %, free 1.5 KiB, inodes used 3 %");
+        assert_eq!(lines[4], "– skipped     Swap  its `when` does not hold");
+        assert_eq!(lines[6], "2 checks: 1 warning, 1 skipped");
         assert!(shown.contains("log   entries 1 to 7, size 8, root abc=\n"), "{shown}");
     }
 
