@@ -298,7 +298,8 @@ fn every_case_is_whole() {
             let kind = path.split('/').nth(2).unwrap_or_default();
             let is_whole = match kind {
                 // That it is accepted is all that is expected.
-                "valid" => !has("stderr"),
+                // Of `death`, that it ends as without a death.
+                "valid" | "death" => !has("stderr"),
                 "invalid" => has("stderr"),
                 _ => has("case.json") && has("events"),
             };

@@ -15,4 +15,5 @@ pub mod note;
 pub mod scan;
 pub mod tiles;
 pub mod tree;
+pub mod verdict;
 pub mod verify;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::load::{facts_after, load, read_blob};
 use super::prepare::Prepared;
 use super::step::{AttemptEnd, Bench};
-use super::{Control, Ended, Engine, EngineError, Notice, Request, Wires, owner};
+use super::{Commit, Control, Ended, Engine, EngineError, Notice, Request, Wires, owner};
 use crate::action::{Cancel, Live};
 use crate::id::{Digest, Epoch, RunId};
 use crate::limits::FOREIGN_POLL;
@@ -29,7 +29,7 @@ use crate::run::state::StepState;
 use crate::run::view::Fact;
 use crate::run::{Advance, Attempt, Input, Rejected, Run};
 use crate::runbook::model::Action;
-use crate::store::{Append, Blob, Reader, RowChange, StoreError};
+use crate::store::{Append, Appended, Blob, Reader, RowChange, StoreError};
 use crate::time::Timestamp;
 
 /// A run that this process owns, with what is to be started first.
@@ -133,6 +133,13 @@ impl Engine {
         ended
     }
 
+    async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        match self.commit {
+            Commit::InPlace => self.store.append_blocking(append),
+            Commit::Queued => self.store.append(append).await,
+        }
+    }
+
     /// Appends what `advance` decided and returns the effects that may start now.
     async fn record(
         &self,
@@ -165,7 +172,7 @@ impl Engine {
             is_end,
             ..Append::of(run.id, Vec::new(), now)
         };
-        let appended = match self.store.append(append).await {
+        let appended = match self.append(append).await {
             Err(StoreError::Full(_)) if !is_end => return Err(self.record_ends(run, advance, blobs_again, now).await),
             other => other?,
         };
@@ -197,7 +204,7 @@ impl Engine {
                 is_end: true,
                 ..Append::of(run.id, ends, now)
             };
-            if let Err(error) = self.store.append(append).await {
+            if let Err(error) = self.append(append).await {
                 return error.into();
             }
         }
@@ -315,7 +322,7 @@ impl Engine {
                 is_end: true,
                 ..Append::of(id, events, now)
             };
-            match self.store.append(append).await {
+            match self.append(append).await {
                 Ok(_) => return Ok(None),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),

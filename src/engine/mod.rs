@@ -71,6 +71,23 @@ pub struct Engine {
     pub clock: Arc<dyn Clock>,
     /// What performs actions.
     pub perform: Arc<dyn Perform>,
+    /// How it waits for a commit.
+    pub commit: Commit,
+}
+
+/// How a run waits until its facts are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// The thread waits: least delay where one run is all there is, as on a command line.
+    InPlace,
+    /// The run waits while others go on, and shares its commit with theirs.
+    Queued,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 /// Who wants a run, and why.

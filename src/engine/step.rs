@@ -40,6 +40,11 @@ pub(super) struct Bench {
     pub(super) is_sensitive: bool,
 }
 
+/// The monotonic clock of the runtime: what its timers obey, so that simulated time is one.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Bytes kept of the end of an output, for messages.
 const TAIL_BYTES: usize = 2 << 10;
 
@@ -51,7 +56,7 @@ impl Bench {
         cancel: watch::Receiver<Cancel>,
         live: Arc<Live>,
     ) -> Result<AttemptEnd, StoreError> {
-        let began = Instant::now();
+        let began = now();
         let step = &attempt.step;
         let cx = Cx {
             run: self.run,
@@ -87,7 +92,7 @@ impl Bench {
             end.report = self.act(&attempt, &cx, &mut blobs).await?;
         }
         end.blobs = blobs;
-        end.duration = began.elapsed();
+        end.duration = now().duration_since(began);
         Ok(end)
     }
 
@@ -110,7 +115,7 @@ impl Bench {
                 let patience = Patience {
                     every: every.0,
                     stable: stable.0,
-                    deadline: Instant::now() + timeout.0,
+                    deadline: now() + timeout.0,
                     timeout: timeout.0,
                 };
                 let report =
@@ -204,14 +209,14 @@ impl Bench {
         cx: &Cx,
         blobs: &mut Vec<Blob>,
     ) -> Result<Report, StoreError> {
-        let began = Instant::now();
+        let began = now();
         let deadline = cx.deadline.map_or(patience.deadline, |own| own.min(patience.deadline));
         let mut attempts = 0_u32;
         let mut holds_since: Option<Instant> = None;
         let mut last = String::from("no look came to its end");
         loop {
             attempts += 1;
-            let look_began = Instant::now();
+            let look_began = now();
             let own = check.0.timeout.map_or(deadline, |timeout| look_began + timeout);
             let cx = Cx { deadline: Some(own.min(deadline)), ..cx.clone() };
             blobs.clear();
@@ -227,13 +232,12 @@ impl Bench {
                 holds_since = None;
                 last = why_not(&judged);
             }
-            let now = Instant::now();
-            let pause = patience.every.min(deadline.saturating_duration_since(now));
             if is_cut || is_cancelled(&cx) {
                 let outcome = Outcome { end: End::Cancelled, ..Outcome::default() };
                 return Ok(waited(began, attempts, outcome, report));
             }
-            if now + pause >= deadline {
+            let left = deadline.saturating_duration_since(now());
+            if left.is_zero() {
                 let message = format!(
                     "did not hold within {}: {last}",
                     crate::unit::show_duration(patience.timeout)
@@ -242,7 +246,7 @@ impl Bench {
                 let outcome = Outcome { end: End::TimedOut, error, ..Outcome::default() };
                 return Ok(waited(began, attempts, outcome, report));
             }
-            pause_or_cancel(pause, &cx).await;
+            pause_or_cancel(patience.every.min(left), &cx).await;
         }
     }
 }
@@ -324,7 +328,7 @@ fn why_not(judged: &Judged) -> String {
 }
 
 fn waited(began: Instant, attempts: u32, mut outcome: Outcome, last: Report) -> Report {
-    let seconds = (began.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+    let seconds = (now().duration_since(began).as_secs_f64() * 1e3).round() / 1e3;
     outcome.fields.insert("waited_seconds".to_owned(), json!(seconds));
     outcome.fields.insert("attempts".to_owned(), Value::from(attempts));
     outcome.left = last.outcome.left;
@@ -332,7 +336,7 @@ fn waited(began: Instant, attempts: u32, mut outcome: Outcome, last: Report) -> 
 }
 
 async fn wait_for(span: Duration, cx: &Cx) -> Outcome {
-    let began = Instant::now();
+    let began = now();
     let until = began + span;
     let deadline = cx.deadline.filter(|deadline| *deadline < until);
     pause_or_cancel(deadline.unwrap_or(until).saturating_duration_since(began), cx).await;
@@ -342,7 +346,7 @@ async fn wait_for(span: Duration, cx: &Cx) -> Outcome {
         (false, None) => End::Completed,
     };
     let mut outcome = Outcome { end, ..Outcome::default() };
-    let seconds = (began.elapsed().as_secs_f64() * 1e3).round() / 1e3;
+    let seconds = (now().duration_since(began).as_secs_f64() * 1e3).round() / 1e3;
     outcome.fields.insert("waited_seconds".to_owned(), json!(seconds));
     outcome.fields.insert("attempts".to_owned(), json!(1));
     outcome

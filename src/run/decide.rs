@@ -13,7 +13,7 @@ use super::state::{Cause, Phase, Run, StepState};
 use crate::id::{Digest, Epoch, Owner};
 use crate::limits::ENTRY_FIELD_BYTES_MAX;
 use crate::outcome::{End, ErrorInfo, Outcome, Verdict};
-use crate::runbook::model::{Action, OnFailure, OnInterrupt, Step};
+use crate::runbook::model::{Action, Effect, OnFailure, OnInterrupt, Step};
 use crate::runbook::params::Resolved;
 use crate::runbook::scope::Scope;
 use crate::time::Timestamp;
@@ -386,10 +386,11 @@ impl Moving<'_> {
         let comment = Some("at once: nothing is waited for, nothing is undone".to_owned());
         self.emit(Event::CancelRequested { by, via: "signal".to_owned(), comment });
         for (node, attempt) in self.run.under_way() {
-            let step = self.run.graph.step(node).id.clone();
+            let step = std::sync::Arc::clone(self.run.graph.step(node));
             let message = "stopped at once: it may have happened".to_owned();
             let error = Some(ErrorInfo { code: "E_INTERRUPTED".to_owned(), message });
-            let mut finished = bare_finish(step, attempt, Status::Interrupted);
+            let mut finished = bare_finish(step.id.clone(), attempt, Status::Interrupted);
+            finished.changed = step.effect == Effect::Change;
             finished.error = error;
             self.emit(Event::StepFinished(Box::new(finished)));
         }
@@ -461,6 +462,8 @@ impl Moving<'_> {
         };
         if judged.status == Status::Cancelled && self.run.stopping == Some(Cause::TimedOut) {
             judged.status = Status::TimedOut;
+            let message = "ended at the deadline of the run".to_owned();
+            judged.error = Some(ErrorInfo { code: "E_TIMEOUT".to_owned(), message });
         }
         for text in [&report.stdout, &report.stderr].into_iter().flatten() {
             if let (Some(blob), Some(whole)) = (text.output.blob, &text.whole) {

@@ -17,6 +17,9 @@ pub mod template;
 pub mod value;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -49,12 +52,12 @@ pub fn check(source: &[u8], options: &Options) -> Checked {
     let mut problems = Vec::new();
     let runbook = match yaml::text_of(source) {
         Err(problem) => {
-            problems.push(problem);
+            problems.push(*problem);
             None
         }
         Ok(text) => match yaml::load(text, &mut problems) {
             Err(problem) => {
-                problems.push(problem);
+                problems.push(*problem);
                 None
             }
             Ok(root) => {

@@ -173,6 +173,7 @@ fn shape(shape_of: Shape, is_rendered: bool) -> Value {
         Shape::Input => reference("input"),
         Shape::Type => reference("type"),
         Shape::Steps => reference("steps"),
+        Shape::Step => reference("step"),
         Shape::Check => reference("check"),
         Shape::Version => json!({ "type": "string" }),
         Shape::Name => json!({ "type": "string", "pattern": "^[a-z0-9-]{1,64}$" }),

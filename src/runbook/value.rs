@@ -168,6 +168,48 @@ impl Reader {
         let mismatch = || self.mismatch(ty, given);
         match ty {
             InputType::String { .. } => self.string(ty, given),
+            InputType::Integer { .. }
+            | InputType::Number { .. }
+            | InputType::Duration { .. }
+            | InputType::Size { .. } => self.quantity(ty, given),
+            InputType::Boolean => match given {
+                Value::Bool(_) => Ok(given.clone()),
+                Value::String(text) if text == "true" => Ok(true.into()),
+                Value::String(text) if text == "false" => Ok(false.into()),
+                _ => Err(format!("{}: write `true` or `false`", mismatch())),
+            },
+            InputType::Timestamp => {
+                let instant =
+                    given.as_str().and_then(|text| text.parse::<crate::time::Timestamp>().ok());
+                let instant = instant
+                    .ok_or_else(|| format!("{}: write `2026-01-31T12:00:00Z`", mismatch()))?;
+                Ok(instant.to_string().into())
+            }
+            InputType::Target { one } => self.target(ty, *one, given),
+            InputType::List { items, min_items, max_items } => {
+                let list = list(given, items.as_deref()).ok_or_else(mismatch)?;
+                let count = list.len() as u64;
+                let show = |count: &u64| format!("{count} items");
+                let shown = Value::from(count);
+                Reader { is_shown: true }
+                    .bounds(&shown, &count, min_items.as_ref(), max_items.as_ref(), show)
+                    .map_err(|why| format!("the number of items: {why}"))?;
+                let read = list.iter().enumerate().map(|(index, item)| match items {
+                    Some(ty) => {
+                        self.read(ty, item).map_err(|why| format!("item {}: {why}", index + 1))
+                    }
+                    None => Ok(item.clone()),
+                });
+                read.collect::<Result<_, _>>().map(Value::Array)
+            }
+            InputType::Object { properties } => self.object(ty, properties, given),
+        }
+    }
+
+    /// A number, or what is kept as one.
+    fn quantity(self, ty: &InputType, given: &Value) -> Result<Value, String> {
+        let mismatch = || self.mismatch(ty, given);
+        match ty {
             InputType::Integer { minimum, maximum } => {
                 let number = integer(given).ok_or_else(mismatch)?;
                 self.bounds(
@@ -200,12 +242,6 @@ impl Reader {
                 )?;
                 Ok(Value::Number(number))
             }
-            InputType::Boolean => match given {
-                Value::Bool(_) => Ok(given.clone()),
-                Value::String(text) if text == "true" => Ok(true.into()),
-                Value::String(text) if text == "false" => Ok(false.into()),
-                _ => Err(format!("{}: write `true` or `false`", mismatch())),
-            },
             InputType::Duration { minimum, maximum } => {
                 let span = parse_duration(&quantity(given).ok_or_else(mismatch)?)
                     .map_err(|why| self.unit(ty, &why))?;
@@ -220,31 +256,7 @@ impl Reader {
                 self.bounds(given, &bytes, minimum.as_ref(), maximum.as_ref(), show)?;
                 Ok(bytes.into())
             }
-            InputType::Timestamp => {
-                let instant =
-                    given.as_str().and_then(|text| text.parse::<crate::time::Timestamp>().ok());
-                let instant = instant
-                    .ok_or_else(|| format!("{}: write `2026-01-31T12:00:00Z`", mismatch()))?;
-                Ok(instant.to_string().into())
-            }
-            InputType::Target { one } => self.target(ty, *one, given),
-            InputType::List { items, min_items, max_items } => {
-                let list = list(given, items.as_deref()).ok_or_else(mismatch)?;
-                let count = list.len() as u64;
-                let show = |count: &u64| format!("{count} items");
-                let shown = Value::from(count);
-                Reader { is_shown: true }
-                    .bounds(&shown, &count, min_items.as_ref(), max_items.as_ref(), show)
-                    .map_err(|why| format!("the number of items: {why}"))?;
-                let read = list.iter().enumerate().map(|(index, item)| match items {
-                    Some(ty) => {
-                        self.read(ty, item).map_err(|why| format!("item {}: {why}", index + 1))
-                    }
-                    None => Ok(item.clone()),
-                });
-                read.collect::<Result<_, _>>().map(Value::Array)
-            }
-            InputType::Object { properties } => self.object(ty, properties, given),
+            _ => Err(mismatch()),
         }
     }
 

@@ -2,6 +2,7 @@
 //! the signed head and the rows that follow from them.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use serde_json::{Map, Value};
@@ -13,9 +14,10 @@ use super::log::{self, Made, Tip};
 use super::runs::{self, RunRow};
 use super::{Append, Appended};
 use crate::audit::entry::{self, NotAFact, Place};
-use crate::audit::key::Signer;
+use crate::audit::key::{Signer, Vkey};
 use crate::id::RunId;
 use crate::run::event::Event;
+use crate::time::Timestamp;
 
 /// Rows kept between commits; more than an agent has under way.
 const ROWS_MAX: usize = 1_024;
@@ -23,10 +25,12 @@ const ROWS_MAX: usize = 1_024;
 /// The one writer of this process.
 #[derive(Debug)]
 pub(super) struct Committer {
-    pub conn: Connection,
-    pub layout: Layout,
-    pub signer: Signer,
-    pub tip: Tip,
+    conn: Connection,
+    layout: Layout,
+    signer: Signer,
+    /// What the store shows as its key.
+    vkey: Arc<Mutex<Vkey>>,
+    tip: Tip,
     /// Rows as the database has them, valid as long as nobody else writes.
     rows: HashMap<RunId, RunRow>,
     is_poisoned: bool,
@@ -50,10 +54,16 @@ struct Draft {
 type Answer = Result<Appended, StoreError>;
 
 impl Committer {
-    pub(super) fn new(conn: Connection, layout: Layout, signer: Signer, tip: Tip) -> Committer {
+    pub(super) fn new(
+        conn: Connection,
+        layout: Layout,
+        signer: Signer,
+        vkey: Arc<Mutex<Vkey>>,
+        tip: Tip,
+    ) -> Committer {
         let has_reserve = layout.fill_reserve();
         let rows = HashMap::new();
-        Committer { conn, layout, signer, tip, rows, is_poisoned: false, has_reserve }
+        Committer { conn, layout, signer, vkey, tip, rows, is_poisoned: false, has_reserve }
     }
 
     /// Commits what of `group` can be committed; one answer for each.
@@ -166,6 +176,67 @@ impl Committer {
         }
     }
 
+    /// Takes in what others have written.
+    fn follow(&mut self) -> Result<(), StoreError> {
+        if log::follow(&self.conn, &mut self.tip, &mut self.signer, &self.layout)? {
+            self.rows.clear();
+            self.show_key();
+        }
+        Ok(())
+    }
+
+    fn show_key(&self) {
+        *self.vkey.lock().unwrap_or_else(PoisonError::into_inner) = self.signer.vkey().clone();
+    }
+
+    /// Replaces the key that signs the log by a new one, from the next entry on.
+    pub(super) fn rotate(&mut self, reason: &str, time: Timestamp) -> Result<Vkey, StoreError> {
+        if self.is_poisoned {
+            return Err(StoreError::Poisoned);
+        }
+        // Two rotations at once would overwrite each other's new key.
+        let _lock = self.layout.lock_creation()?;
+        let next = self.layout.make_next_key(self.signer.vkey().name())?;
+        run_sql(&self.conn, "BEGIN IMMEDIATE", "begin to append")?;
+        let committed = self
+            .write_rotation(&next, reason, time)
+            .and_then(|tip| run_sql(&self.conn, "COMMIT", "commit to the log").map(|()| tip));
+        match committed {
+            Ok(tip) => self.tip = tip,
+            Err(err) => {
+                self.roll_back();
+                self.is_poisoned = err.is_fatal();
+                return Err(err);
+            }
+        }
+        // The log says so already: a crash here is mended by whoever opens the store next.
+        self.signer = next;
+        self.show_key();
+        self.layout.promote_next_key()?;
+        Ok(self.signer.vkey().clone())
+    }
+
+    fn write_rotation(
+        &mut self,
+        next: &Signer,
+        reason: &str,
+        time: Timestamp,
+    ) -> Result<Tip, StoreError> {
+        self.follow()?;
+        let mut made = Made::after(&self.tip);
+        let mut fact = Map::new();
+        fact.insert("type".to_owned(), "key.rotated".into());
+        fact.insert("old".to_owned(), self.signer.vkey().to_string().into());
+        fact.insert("new".to_owned(), next.vkey().to_string().into());
+        fact.insert("reason".to_owned(), reason.into());
+        let (seq, prev) = (made.tip.tree.size(), made.tip.prev);
+        made.push(entry::build(fact, &Place { seq, prev, time, run: None })?, None);
+        made.sign(&self.signer, Some(next));
+        log::write(&self.conn, &made)?;
+        log::write_boundary(&self.conn, &made.tip)?;
+        Ok(made.tip)
+    }
+
     /// SQLite may have done it already; then there is nothing to roll back.
     fn roll_back(&mut self) {
         if !self.conn.is_autocommit() {
@@ -178,9 +249,7 @@ impl Committer {
         ready: &[Result<Ready<'_>, StoreError>],
         answers: &mut [Option<Answer>],
     ) -> Result<Option<Draft>, StoreError> {
-        if log::follow(&self.conn, &mut self.tip, &mut self.signer, &self.layout)? {
-            self.rows.clear();
-        }
+        self.follow()?;
         let made = Made::after(&self.tip);
         let mut draft = Draft { made, rows: HashMap::new(), finished: Vec::new() };
         let mut taken: Vec<(usize, &Ready<'_>)> = Vec::new();
@@ -206,7 +275,7 @@ impl Committer {
         if taken.is_empty() {
             return Ok(None);
         }
-        draft.made.sign(&self.signer);
+        draft.made.sign(&self.signer, None);
         let (size, root) = (draft.made.tip.tree.size(), draft.made.tip.tree.root());
         for run in &draft.finished {
             let row = draft.rows.get_mut(run).expect("a run that ends has a row");

@@ -158,6 +158,12 @@ impl BlobReader {
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        if wanted == 0 && !buffer.is_empty() {
+            return match self.from.read(&mut [0])? {
+                0 => Ok(0),
+                _ => Err(io::ErrorKind::InvalidData.into()),
+            };
+        }
         let count = self.from.read(&mut buffer[..wanted])?;
         if count == 0 && wanted > 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -8,7 +8,7 @@ use std::{fmt, io};
 use rusqlite::ErrorCode;
 
 use crate::audit::entry::NotAFact;
-use crate::audit::verify::Failure;
+use crate::audit::verify::{Code, Failure};
 use crate::id::{Digest, Epoch, RunId};
 
 /// Why the store did not do as it was asked.
@@ -131,6 +131,12 @@ pub(super) fn sqlite(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreEr
             Some((ErrorCode::DiskFull, _) | (_, SHM_SIZE)) => StoreError::Full(doing),
             Some((ErrorCode::ReadOnly | ErrorCode::PermissionDenied, _)) => {
                 StoreError::ReadOnly(doing)
+            }
+            // A file that is no database, or whose pages contradict each other, is no failing disk:
+            // reading it worked. Whoever runs on it would run on what nobody signed.
+            Some((ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt, _)) => {
+                let message = format!("{doing}: {err}");
+                StoreError::Tampered(Failure { code: Code::Format, seq: None, message })
             }
             _ => StoreError::Io { doing: doing.to_owned(), source: Arc::new(err) },
         }

@@ -4,6 +4,7 @@
 //! STATE/            0700   made by us; others may never write it
 //! STATE/log.db      0600   entries, head, read tables (and log.db-wal, log.db-shm)
 //! STATE/key         0600   the key that signs heads: one line, `PRIVATE+KEY+…`
+//! STATE/key.next    0600   a new one, until its rotation is committed
 //! STATE/lock        0600   held while a store is created
 //! STATE/reserve     0600   room to record ends when the disk is full
 //! STATE/blobs/ab/   0700   outputs by digest, compressed
@@ -21,7 +22,7 @@ use rustix::fs::{FlockOperation, flock};
 use zeroize::Zeroizing;
 
 use super::error::{StoreError, io};
-use crate::audit::key::{Signer, local_origin};
+use crate::audit::key::{Signer, Vkey, local_origin};
 use crate::id::{Digest, RunId};
 use crate::limits::{RESERVE_BYTES, STORE_LOCK_WAIT};
 
@@ -136,14 +137,47 @@ impl Layout {
         read_key_at(&self.key())
     }
 
+    /// The private half of `key`, which the log has in use: where a rotation was cut off after its
+    /// commit, it is still under the name of the next one, and gets its own here.
+    pub(super) fn read_signer(&self, key: &Vkey) -> Result<Signer, StoreError> {
+        let found = self.read_key()?;
+        let why = match found {
+            Some(signer) if signer.vkey() == key => return Ok(signer),
+            Some(_) => StoreError::BadKey { path: self.key(), why: "is not the log's" },
+            None => StoreError::KeyMissing(self.key()),
+        };
+        match read_key_at(&self.next_key())? {
+            Some(signer) if signer.vkey() == key => {
+                self.promote_next_key()?;
+                Ok(signer)
+            }
+            _ => Err(why),
+        }
+    }
+
+    /// Gives the next key the name of the key; another process may have done it.
+    pub(super) fn promote_next_key(&self) -> Result<(), StoreError> {
+        match fs::rename(self.next_key(), self.key()) {
+            Err(err) if err.kind() != ErrorKind::NotFound => {
+                Err(io("put the new key in place of", &self.key())(err))
+            }
+            _ => sync_folder(&self.root),
+        }
+    }
+
+    /// A new key of the log `origin`, durably, beside the one in use.
+    pub(super) fn make_next_key(&self, origin: &str) -> Result<Signer, StoreError> {
+        let path = self.next_key();
+        let signer = Signer::from_seed(origin, &*draw_seed()?)
+            .map_err(|_| StoreError::BadKey { path: path.clone(), why: "has a bad origin" })?;
+        self.write_key(&signer, &path)?;
+        Ok(signer)
+    }
+
     /// Makes the signing key, durably. Without `origin`, it signs under a name made of the host's
     /// and the key's.
     pub(super) fn make_key(&self, origin: Option<&str>) -> Result<Signer, StoreError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed).map_err(|err| StoreError::Io {
-            doing: "draw a key".to_owned(),
-            source: std::sync::Arc::new(err),
-        })?;
+        let seed = draw_seed()?;
         let host = rustix::system::uname();
         let host = host.nodename().to_string_lossy();
         let local = local_origin(&host, &seed);
@@ -192,6 +226,15 @@ impl Layout {
         // Nothing depends on it: if the room was not won, the next write says so.
         let _ = fs::remove_file(self.reserve());
     }
+}
+
+fn draw_seed() -> Result<Zeroizing<[u8; 32]>, StoreError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(|err| StoreError::Io {
+        doing: "draw a key".to_owned(),
+        source: std::sync::Arc::new(err),
+    })?;
+    Ok(seed)
 }
 
 /// Reads a key file and refuses one that others may read.

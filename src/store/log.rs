@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::{StoreError, sqlite};
-use super::layout::{Layout, read_key_at};
+use super::layout::Layout;
 use super::runs::number;
 use crate::audit::checkpoint::Checkpoint;
 use crate::audit::entry::Entry;
@@ -50,24 +50,20 @@ pub(super) fn head(conn: &Connection) -> Result<Option<(u64, Hash, String)>, Sto
     }
 }
 
-/// The last entries, recomputed against the signed head, as a store does when it opens; `keys` are
-/// those that may have signed it.
+/// The last entries, recomputed against the head that one of `keys` has signed, as a store does
+/// when it opens.
 ///
 /// # Errors
 ///
 /// [`StoreError::Tampered`] with the first bad entry.
-pub(super) fn recompute_tail(
-    conn: &Connection,
-    keys: impl FnOnce(&Connection) -> Result<Vec<Vkey>, StoreError>,
-) -> Result<Tip, StoreError> {
+pub(super) fn recompute_tail(conn: &Connection, keys: &[Vkey]) -> Result<Tip, StoreError> {
     let Some((size, root, note)) = head(conn)? else {
         return match last_seq(conn)? {
             None => Ok(Tip::default()),
             Some(_) => Err(tampered(Code::Sig, None, "the log has no signed head")),
         };
     };
-    let keys = keys(conn)?;
-    check_head(size, root, &note, &keys)?;
+    check_head(size, root, &note, keys)?;
     let mut tip = base(conn, size)?;
     extend(conn, &mut tip, size)?;
     match last_seq(conn)? {
@@ -81,7 +77,8 @@ pub(super) fn recompute_tail(
     Ok(tip)
 }
 
-/// Brings `tip` to what the database holds now; whether others have written.
+/// Brings `tip` to what the database holds now; whether others have written. `signer` becomes the
+/// key that is in use now.
 ///
 /// # Errors
 ///
@@ -107,21 +104,59 @@ pub(super) fn follow(
     if size == known && root != tip.tree.root() {
         return Err(tampered(Code::Fork, None, format!("there are two heads of size {size}")));
     }
-    // Another process may have changed the key; then the file holds the new one.
-    if check_head(size, root, &note, std::slice::from_ref(signer.vkey())).is_err()
-        && let Some(newer) = read_key_at(&layout.key())?
-    {
-        *signer = newer;
-    }
-    check_head(size, root, &note, std::slice::from_ref(signer.vkey()))?;
     let mut next = tip.clone();
-    extend(conn, &mut next, size)?;
+    let mut key = signer.vkey().clone();
+    for change in extend(conn, &mut next, size)? {
+        key = change.next_key(conn, &key)?;
+    }
+    check_head(size, root, &note, std::slice::from_ref(&key))?;
     if next.tree.root() != root {
         return Err(tampered(Code::Root, None, "the new entries are not those of the signed head"));
+    }
+    if key != *signer.vkey() {
+        *signer = layout.read_signer(&key)?;
     }
     next.note = note;
     *tip = next;
     Ok(true)
+}
+
+/// A `key.rotated` that was met on the way.
+struct KeyChange {
+    /// The entry.
+    bytes: Vec<u8>,
+    /// Size and root of the log with it as its last entry.
+    size: u64,
+    root: Hash,
+}
+
+impl KeyChange {
+    /// The key from here on, if `now` and it have both signed the head that stands here.
+    fn next_key(&self, conn: &Connection, now: &Vkey) -> Result<Vkey, StoreError> {
+        let seq = Some(self.size - 1);
+        let entry =
+            Entry::parse(&self.bytes).map_err(|_| tampered(Code::Format, seq, "it is no entry"))?;
+        let named = |key| entry.fact.get(key).and_then(|key| key.as_str()?.parse::<Vkey>().ok());
+        let (Some(old), Some(new)) = (named("old"), named("new")) else {
+            return Err(tampered(Code::Format, seq, "it does not name two keys"));
+        };
+        if old != *now {
+            let what = "it replaces a key that is not the one in use";
+            return Err(tampered(Code::Epoch, seq, what));
+        }
+        let note: Option<String> = conn
+            .query_row("SELECT note FROM boundaries WHERE size = ?1", [self.size as i64], |row| {
+                row.get(0)
+            })
+            .optional()
+            .map_err(sqlite("read the head where the key changed"))?;
+        let unsigned = "no head that both keys have signed stands where the key changed";
+        let note = note.ok_or_else(|| tampered(Code::Epoch, seq, unsigned))?;
+        for key in [&old, &new] {
+            check_head(self.size, self.root, &note, std::slice::from_ref(key))?;
+        }
+        Ok(new)
+    }
 }
 
 /// Whether the note says what the row says, and one of `keys` has signed it.
@@ -171,13 +206,13 @@ fn base(conn: &Connection, size: u64) -> Result<Tip, StoreError> {
     Ok(tip)
 }
 
-/// Adds the stored entries from the end of `tip` up to `size`.
-fn extend(conn: &Connection, tip: &mut Tip, size: u64) -> Result<(), StoreError> {
+/// Adds the stored entries from the end of `tip` up to `size`; returns where the key changed.
+fn extend(conn: &Connection, tip: &mut Tip, size: u64) -> Result<Vec<KeyChange>, StoreError> {
     let err = sqlite("read the log");
     let sql = "SELECT seq, bytes, leaf FROM entries WHERE seq >= ?1 AND seq < ?2 ORDER BY seq";
     let mut statement = conn.prepare_cached(sql).map_err(&err)?;
     let mut rows = statement.query(params![tip.tree.size() as i64, size as i64]).map_err(&err)?;
-    let mut blobs = Vec::new();
+    let (mut blobs, mut changes) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next().map_err(&err)? {
         let due = tip.tree.size();
         let (seq, bytes, leaf) = stored(row).map_err(&err)?;
@@ -190,26 +225,29 @@ fn extend(conn: &Connection, tip: &mut Tip, size: u64) -> Result<(), StoreError>
             return Err(tampered(Code::Leaf, Some(seq), what));
         }
         let place = match scan::scan(bytes, &mut blobs) {
-            Ok(scanned) => Some((scanned.seq, scanned.prev)),
+            Ok(scanned) => Some((scanned.seq, scanned.prev, scanned.kind == "key.rotated")),
             // Not canonical is for `verify` to judge; here only the place counts.
-            Err(_) => Entry::parse(bytes).ok().map(|entry| (entry.seq, entry.prev)),
+            Err(_) => Entry::parse(bytes)
+                .ok()
+                .map(|entry| (entry.seq, entry.prev, entry.kind == "key.rotated")),
         };
         match place {
             None => return Err(tampered(Code::Format, Some(seq), "it is no entry")),
-            Some((own, prev)) if own != seq || prev != tip.prev => {
-                return Err(tampered(
-                    Code::Seq,
-                    Some(seq),
-                    "it does not follow the entry before it",
-                ));
+            Some((own, prev, _)) if own != seq || prev != tip.prev => {
+                let what = "it does not follow the entry before it";
+                return Err(tampered(Code::Seq, Some(seq), what));
             }
             Some(_) => {}
         }
         tip.prev = hash;
         tip.tree.push(hash);
+        if place.is_some_and(|place| place.2) {
+            let (size, root) = (tip.tree.size(), tip.tree.root());
+            changes.push(KeyChange { bytes: bytes.to_vec(), size, root });
+        }
     }
     match tip.tree.size() {
-        found if found == size => Ok(()),
+        found if found == size => Ok(changes),
         found => Err(tampered(Code::Trunc, Some(found), "the log ends before its signed head")),
     }
 }
@@ -278,6 +316,16 @@ pub(super) fn write(conn: &Connection, made: &Made) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Keeps the head of `tip`, at which the key changes, for ever.
+pub(super) fn write_boundary(conn: &Connection, tip: &Tip) -> Result<(), StoreError> {
+    conn.execute(
+        "INSERT INTO boundaries (size, note) VALUES (?1, ?2)",
+        params![tip.tree.size() as i64, tip.note],
+    )
+    .map(drop)
+    .map_err(sqlite("write the head where the key changes"))
+}
+
 /// Entries that are to be written, and the end of the log with them.
 #[derive(Debug)]
 pub(super) struct Made {
@@ -318,13 +366,14 @@ impl Made {
         self.tip = tip;
     }
 
-    /// Signs the head. The origin of the log is the name of its key.
-    pub(super) fn sign(&mut self, signer: &Signer) -> Note {
+    /// Signs the head, where the key changes with both. The origin of the log is the name of its
+    /// keys.
+    pub(super) fn sign(&mut self, signer: &Signer, next: Option<&Signer>) {
         let tree = &self.tip.tree;
         let origin = signer.vkey().name().to_owned();
-        let note = Checkpoint { origin, size: tree.size(), root: tree.root() }.sign(signer);
+        let mut note = Checkpoint { origin, size: tree.size(), root: tree.root() }.sign(signer);
+        next.into_iter().for_each(|next| note.add(next));
         self.tip.note = note.to_string();
-        note
     }
 }
 

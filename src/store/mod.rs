@@ -19,6 +19,7 @@ mod schema;
 mod writer;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
@@ -182,7 +183,7 @@ pub struct Store {
     layout: Layout,
     /// `None`: opened for reading.
     writer: Option<Writer>,
-    vkey: Vkey,
+    vkey: Arc<Mutex<Vkey>>,
     is_new: bool,
 }
 
@@ -265,8 +266,22 @@ impl Store {
 
     /// The key that signs the log; its name is the log's origin.
     #[must_use]
-    pub fn vkey(&self) -> &Vkey {
-        &self.vkey
+    pub fn vkey(&self) -> Vkey {
+        self.vkey.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the key that signs the log: `key.rotated` is its next entry, whose head both keys
+    /// sign; what follows, only the new one. Other processes take the new key from the folder.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::append`].
+    ///
+    /// # Panics
+    ///
+    /// On a thread that runs asynchronous tasks.
+    pub fn rotate_key_blocking(&self, reason: &str, time: Timestamp) -> Result<Vkey, StoreError> {
+        self.writer()?.rotate(reason, time)
     }
 
     /// Whether opening it made it, so that its key is to be shown to an auditor.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value, json};
@@ -40,9 +41,10 @@ pub(super) fn open(dir: &Path, mode: OpenMode, options: &Options) -> Result<Stor
     if mode == OpenMode::ReadOnly {
         let reader = Reader::open(dir)?;
         let keys = log::keys(reader.conn())?;
-        log::recompute_tail(reader.conn(), |_| Ok(keys.clone()))?;
+        log::recompute_tail(reader.conn(), &keys)?;
         let none = || failure(Code::Trunc, Some(0), "the log has no entries");
         let vkey = keys.last().cloned().ok_or_else(none)?;
+        let vkey = Arc::new(Mutex::new(vkey));
         return Ok(Store { layout, writer: None, vkey, is_new: false });
     }
     layout.prepare()?;
@@ -53,18 +55,19 @@ pub(super) fn open(dir: &Path, mode: OpenMode, options: &Options) -> Result<Stor
         (conn, is_new) = create(&layout, options).map(|(conn, is_new)| (Some(conn), is_new))?;
     }
     let conn = conn.expect("created if it was not there");
-    let signer = layout.read_key()?.ok_or_else(|| StoreError::KeyMissing(layout.key()))?;
-    let tip = {
+    let (signer, tip) = {
         // One moment of the log, though others go on writing.
         let moment = conn.unchecked_transaction().map_err(sqlite("read the log"))?;
-        log::recompute_tail(&moment, |_| Ok(vec![signer.vkey().clone()]))?
+        let signer = match log::keys(&moment)?.last() {
+            Some(key) => layout.read_signer(key)?,
+            None => return Err(failure(Code::Trunc, Some(0), "the log has no entries").into()),
+        };
+        let tip = log::recompute_tail(&moment, std::slice::from_ref(signer.vkey()))?;
+        (signer, tip)
     };
-    if tip.tree.size() == 0 {
-        return Err(failure(Code::Trunc, Some(0), "the log has no entries").into());
-    }
-    let vkey = signer.vkey().clone();
-    let committer = Committer::new(conn, layout.clone(), signer, tip);
-    Ok(Store { layout, writer: Some(Writer::start(committer)?), vkey, is_new })
+    let vkey = Arc::new(Mutex::new(signer.vkey().clone()));
+    let committer = Committer::new(conn, layout.clone(), signer, Arc::clone(&vkey), tip);
+    Ok(Store { layout, writer: Some(Writer::new(committer)), vkey, is_new })
 }
 
 /// Connects to the database for writing; `None`: it is not there.
@@ -119,7 +122,7 @@ fn create(layout: &Layout, options: &Options) -> Result<(Connection, bool), Stor
     let now = SystemClock.now();
     let place = Place { seq: 0, prev: [0; 32], time: now, run: None };
     made.push(entry::build(log_created(&signer), &place)?, None);
-    made.sign(&signer);
+    made.sign(&signer, None);
     log::write(&tx, &made)?;
     tx.commit().map_err(&err)?;
     sync_folder(layout.root())?;

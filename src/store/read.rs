@@ -141,14 +141,7 @@ impl Reader {
                 let flags = flags | OpenFlags::SQLITE_OPEN_URI;
                 Connection::open_with_flags(immutable(&path), flags).map_err(&err)?
             }
-            Err(found) => {
-                return Err(match found.sqlite_error_code() {
-                    Some(rusqlite::ErrorCode::NotADatabase) => {
-                        schema::not_a_log("open the store")(found)
-                    }
-                    _ => err(found),
-                });
-            }
+            Err(found) => return Err(err(found)),
         };
         schema::prepare(&conn)?;
         if schema::version(&conn)? == 0 {

@@ -5,7 +5,6 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::error::{StoreError, sqlite};
-use crate::audit::verify::{Code, Failure};
 use crate::limits::STORE_LOCK_WAIT;
 
 /// One element a version: the SQL that leads there from the version before.
@@ -31,25 +30,11 @@ pub(super) fn prepare(conn: &Connection) -> Result<(), StoreError> {
 pub(super) fn version(conn: &Connection) -> Result<i64, StoreError> {
     let found = conn
         .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(not_a_log("read the version of the store"))?;
+        .map_err(sqlite("read the version of the store"))?;
     if found > VERSION {
         return Err(StoreError::NewerSchema { found, known: VERSION });
     }
     Ok(found)
-}
-
-/// A file that is no database is no disk error: somebody put it there.
-pub(super) fn not_a_log(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    move |err| match err.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-            StoreError::Tampered(Failure {
-                code: Code::Format,
-                seq: None,
-                message: format!("{doing}: {err}"),
-            })
-        }
-        _ => sqlite(doing)(err),
-    }
 }
 
 /// Brings the tables from `found` to [`VERSION`], inside the caller's transaction.

@@ -1,6 +1,8 @@
-//! The thread that writes: whatever waits for it goes into one commit, so that many share an fsync
-//! while one alone waits for nothing.
+//! The one writer of a process. An append is committed either by the thread that asks, where one
+//! run is all there is and every switch of threads costs, or by a thread of its own: whatever waits
+//! for that goes into one commit, so that many share an fsync while one alone waits for nothing.
 
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -8,19 +10,58 @@ use tokio::sync::{mpsc, oneshot};
 use super::append::Committer;
 use super::error::StoreError;
 use super::{Append, Appended};
+use crate::audit::key::Vkey;
 use crate::limits::{STORE_GROUP_MAX, STORE_QUEUE_MAX};
+use crate::time::Timestamp;
 
 type Reply = oneshot::Sender<Result<Appended, StoreError>>;
 
-/// Hands appends to the thread; it ends, and the database is closed, when this is dropped.
+/// Commits, one at a time. The database is closed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Writer {
+    committer: Arc<Mutex<Committer>>,
+    /// Started by the first append that is queued.
+    queue: OnceLock<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
     sender: Option<mpsc::Sender<(Append, Reply)>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(mut committer: Committer) -> Result<Writer, StoreError> {
+    pub(super) fn new(committer: Committer) -> Writer {
+        Writer { committer: Arc::new(Mutex::new(committer)), queue: OnceLock::new() }
+    }
+
+    pub(super) async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.get_or_init(|| Queue::start(Arc::clone(&self.committer)));
+        let sent = queue.sender().send((append, reply)).await;
+        sent.map_err(|_| StoreError::Poisoned)?;
+        answer.await.unwrap_or(Err(StoreError::Poisoned))
+    }
+
+    /// Commits on this thread, behind whatever is being committed.
+    pub(super) fn append_blocking(&self, append: Append) -> Result<Appended, StoreError> {
+        let mut answers = lock(&self.committer).commit(&[append]);
+        answers.pop().unwrap_or(Err(StoreError::Poisoned))
+    }
+
+    pub(super) fn rotate(&self, reason: &str, time: Timestamp) -> Result<Vkey, StoreError> {
+        lock(&self.committer).rotate(reason, time)
+    }
+}
+
+/// A panic in a commit leaves a transaction that SQLite takes back: the committer itself poisons
+/// what must not go on.
+fn lock(committer: &Mutex<Committer>) -> MutexGuard<'_, Committer> {
+    committer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    fn start(committer: Arc<Mutex<Committer>>) -> Queue {
         let (sender, mut receiver) = mpsc::channel::<(Append, Reply)>(STORE_QUEUE_MAX);
         let work = move || {
             while let Some(first) = receiver.blocking_recv() {
@@ -31,40 +72,23 @@ impl Writer {
                     appends.push(append);
                     replies.push(reply);
                 }
-                for (answer, reply) in committer.commit(&appends).into_iter().zip(replies) {
+                for (answer, reply) in lock(&committer).commit(&appends).into_iter().zip(replies) {
                     // Who no longer waits has the facts in the log all the same.
                     let _ = reply.send(answer);
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(work);
-        let thread = thread.map_err(|err| StoreError::Io {
-            doing: "start the thread that writes".to_owned(),
-            source: std::sync::Arc::new(err),
-        })?;
-        Ok(Writer { sender: Some(sender), thread: Some(thread) })
-    }
-
-    pub(super) async fn append(&self, append: Append) -> Result<Appended, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.sender().send((append, reply)).await;
-        sent.map_err(|_| StoreError::Poisoned)?;
-        answer.await.unwrap_or(Err(StoreError::Poisoned))
-    }
-
-    pub(super) fn append_blocking(&self, append: Append) -> Result<Appended, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.sender().blocking_send((append, reply));
-        sent.map_err(|_| StoreError::Poisoned)?;
-        answer.blocking_recv().unwrap_or(Err(StoreError::Poisoned))
+        // Without the thread the receiver is gone, and every append is refused.
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(work).ok();
+        Queue { sender: Some(sender), thread }
     }
 
     fn sender(&self) -> &mpsc::Sender<(Append, Reply)> {
-        self.sender.as_ref().expect("the sender lives as long as the writer")
+        self.sender.as_ref().expect("the sender lives as long as the queue")
     }
 }
 
-impl Drop for Writer {
+impl Drop for Queue {
     fn drop(&mut self) {
         drop(self.sender.take());
         if let Some(thread) = self.thread.take() {

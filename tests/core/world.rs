@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use runwarden::action::{Cancel, Cx};
 use runwarden::engine::{
-    self, Control, Ended, Engine, EngineError, Perform, Prepared, Request, Source,
+    self, Commit, Control, Ended, Engine, EngineError, Perform, Prepared, Request, Source,
 };
 use runwarden::id::{Digest, RunId};
 use runwarden::outcome::{Captured, End, Kept, Outcome, Verdict};
@@ -240,6 +240,8 @@ impl World {
     fn engine(&self, base: tokio::time::Instant, deaths: &Arc<Deaths>) -> Engine {
         Engine {
             store: Arc::new(self.open()),
+            // Simulated time must not pass while a commit is under way.
+            commit: Commit::InPlace,
             clock: Arc::new(SimClock { base, deaths: Arc::clone(deaths) }),
             perform: Arc::new(ScriptedHost {
                 script: Arc::clone(&self.script),
@@ -367,7 +369,8 @@ async fn drive(
     say: &Value,
     base: tokio::time::Instant,
 ) -> Result<Ended, EngineError> {
-    let (wires, control, mut notices) = engine::wires(false);
+    // Somebody stays with the run if anybody has something to say.
+    let (wires, control, mut notices) = engine::wires(say.is_array());
     let says = say.as_array().cloned().unwrap_or_default();
     let speaker = async move {
         for said in says {

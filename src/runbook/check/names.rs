@@ -215,7 +215,14 @@ impl<'c> Checker<'c> {
                 )));
                 return;
             }
-            if self.is_known_by(named, span, cx, root)
+            let is_known = self.is_known_by(named, span, cx, root);
+            if is_known && self.fans_out(named, cx) {
+                let message = format!("`{root}` fans out: it has values for each item");
+                self.push(
+                    Problem::error("E_FIELD", span, message)
+                        .help(format!("write `steps.{root}.results`: a list, one for each item")),
+                );
+            } else if is_known
                 && let Some(field) = path.get(1)
                 && entry.action.is_some()
                 && !entry.names.contains(field)

@@ -103,16 +103,7 @@ impl<'a> Run<'a> {
         self.meter.step()?;
         match &node.kind {
             Kind::Const(value) => Ok(Val::Json(Cow::Borrowed(value))),
-            Kind::Name(name) => Ok(match self.scope.roots.get(name) {
-                Some(value) => Val::Json(Cow::Borrowed(value)),
-                None => {
-                    let names = self.scope.roots.keys().map(String::as_str);
-                    Val::Undefined(match super::nearest(name, names) {
-                        Some(near) => format!("`{name}` is undefined; there is `{near}`"),
-                        None => format!("`{name}` is undefined"),
-                    })
-                }
-            }),
+            Kind::Name(name) => Ok(self.name(name)),
             Kind::Field(base, name) => {
                 let base = self.value(base)?;
                 Ok(base.field(name, || self.text(node)))
@@ -151,37 +142,63 @@ impl<'a> Run<'a> {
                 Ok(Val::List(items?))
             }
             Kind::Map(entries) => self.map(entries),
-            Kind::Filter(input, filter) => {
-                let input = self.value(input)?;
-                let args = self.arguments(filter)?;
-                let result = self.filter(filter, input, args);
-                self.within(node, result)
-            }
-            Kind::Test(input, test) => {
-                let value = self.value(input)?;
-                let result = self
-                    .ready(test)
-                    .and_then(|ready| ready.test(&mut self.meter, &value))
-                    .map(Val::from_bool);
-                self.within(node, result)
-            }
+            Kind::Filter(input, _) | Kind::Test(input, _) => self.applied(node, input),
             Kind::Select { input, attribute, test, keep } => {
                 self.select(input, attribute.as_deref(), test.as_ref(), *keep)
             }
             Kind::MapAttribute { input, attribute, default } => {
                 self.map_attribute(input, attribute, default.as_deref())
             }
-            Kind::MapFilter(input, filter) => {
-                let items = self.items(input, "map")?;
-                let args = self.arguments(filter)?;
-                let mut mapped = Vec::with_capacity(items.len());
-                for (index, item) in items.into_iter().enumerate() {
-                    let value = self.filter(filter, item, args.clone());
-                    mapped.push(value.map_err(|err| of_item(err, index, &self.text(input)))?);
-                }
-                Ok(Val::List(mapped))
+            Kind::MapFilter(input, filter) => self.map_filter(input, filter),
+        }
+    }
+
+    fn name(&self, name: &str) -> Val<'a> {
+        match self.scope.roots.get(name) {
+            Some(value) => Val::Json(Cow::Borrowed(value)),
+            None => {
+                let names = self.scope.roots.keys().map(String::as_str);
+                Val::Undefined(match super::nearest(name, names) {
+                    Some(near) => format!("`{name}` is undefined; there is `{near}`"),
+                    None => format!("`{name}` is undefined"),
+                })
             }
         }
+    }
+
+    /// A filter or a test of `input`.
+    fn applied(&mut self, node: &'a Node, input: &'a Node) -> Result<Val<'a>, EvalError> {
+        let input = self.value(input)?;
+        match &node.kind {
+            Kind::Filter(_, filter) => {
+                let args = self.arguments(filter)?;
+                let result = self.filter(filter, input, args);
+                self.within(node, result)
+            }
+            Kind::Test(_, test) => {
+                let result = self
+                    .ready(test)
+                    .and_then(|ready| ready.test(&mut self.meter, &input))
+                    .map(Val::from_bool);
+                self.within(node, result)
+            }
+            _ => Ok(input),
+        }
+    }
+
+    fn map_filter(
+        &mut self,
+        input: &'a Node,
+        filter: &'a BoundFilter,
+    ) -> Result<Val<'a>, EvalError> {
+        let items = self.items(input, "map")?;
+        let args = self.arguments(filter)?;
+        let mut mapped = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let value = self.filter(filter, item, args.clone());
+            mapped.push(value.map_err(|err| of_item(err, index, &self.text(input)))?);
+        }
+        Ok(Val::List(mapped))
     }
 
     fn items(&mut self, input: &'a Node, name: &str) -> Result<Vec<Val<'a>>, EvalError> {

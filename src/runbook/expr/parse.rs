@@ -63,7 +63,8 @@ impl<'s> Reader<'s> {
                     CODE,
                     self.span,
                     format!(
-                        "the expression is {length} bytes long, at most {EXPRESSION_BYTES_MAX} are allowed"
+                        "the expression is {length} bytes long, \
+                         at most {EXPRESSION_BYTES_MAX} are allowed"
                     ),
                 )
                 .help("name its parts with `set` steps"),
@@ -126,26 +127,29 @@ impl<'s> Reader<'s> {
         self.problems.push(problem);
     }
 
-    /// The parser does not say where it stopped: it is at the first token whose prefix of the text
-    /// fails for another reason than that it ends.
+    /// The parser does not say where it stopped: it is at the last token of the shortest part of
+    /// the text that fails for another reason than that it ends.
     fn syntax(&mut self, err: &minijinja::Error) {
-        let mut place = (0, self.source.len());
-        for token in tokenize(self.source, true, Default::default()) {
-            let Ok((token, span)) = token else {
-                let rest = self.source[place.1.min(self.source.len())..].trim_start();
-                place = (self.source.len() - rest.len(), self.source.len());
+        let (source, mut places) = (self.source, Vec::new());
+        let mut read = 0;
+        for token in tokenize(source, true, Default::default()) {
+            let Ok((_, span)) = token else {
+                // What is no token at all: the rest.
+                places.push((
+                    read + (source[read..].len() - source[read..].trim_start().len()),
+                    source.len(),
+                ));
                 break;
             };
-            let end = span.end_offset as usize;
-            place = (span.start_offset as usize, end);
-            let failed = match parse_expr(&self.source[..end]) {
-                Ok(_) => false,
-                Err(err) => !err.detail().is_some_and(|why| why.contains("end of input")),
-            };
-            if failed || matches!(token, Token::VariableEnd) {
-                break;
-            }
+            read = span.end_offset as usize;
+            places.push((span.start_offset as usize, read));
         }
+        // Once a part fails for a reason of its own, every longer one does.
+        let place = places.partition_point(|(_, end)| match parse_expr(&source[..*end]) {
+            Ok(_) => true,
+            Err(err) => err.detail().is_some_and(|why| why.contains("end of input")),
+        });
+        let place = places.get(place).or(places.last()).copied().unwrap_or((0, source.len()));
         let why = err.detail().unwrap_or("it cannot be read");
         let help = if self.source.get(place.0..place.1) == Some("=") {
             "compare with `==`"
@@ -164,7 +168,7 @@ impl<'s> Reader<'s> {
     /// `None` once a problem was found; what stands beside it is still looked at.
     fn node(&mut self, tree: &jinja::Expr<'s>, depth: usize) -> Option<Node> {
         let span = tree.span();
-        let (mut start, end) = (span.start_offset as usize, span.end_offset as usize);
+        let (start, end) = (span.start_offset as usize, span.end_offset as usize);
         if depth > EXPRESSION_DEPTH_MAX {
             self.problem(
                 start,
@@ -174,34 +178,30 @@ impl<'s> Reader<'s> {
             );
             return None;
         }
-        let depth = depth + 1;
-        let kind = match tree {
+        let kind = self.kind(tree, (start, end), depth + 1)?;
+        // minijinja's own spans of operations begin at their sign, or at the token before.
+        let start = start_of(&kind).unwrap_or(start);
+        Some(Node { kind, start: start.min(end), end })
+    }
+
+    fn kind(
+        &mut self,
+        tree: &jinja::Expr<'s>,
+        place: (usize, usize),
+        depth: usize,
+    ) -> Option<Kind> {
+        Some(match tree {
             jinja::Expr::Var(var) => Kind::Name(var.id.to_owned()),
-            jinja::Expr::Const(value) => self.constant(&value.value, start, end)?,
+            jinja::Expr::Const(value) => self.constant(&value.value, place)?,
             jinja::Expr::GetAttr(get) => {
-                let base = self.boxed(&get.expr, depth)?;
-                start = base.start;
-                Kind::Field(base, get.name.to_owned())
+                Kind::Field(self.boxed(&get.expr, depth)?, get.name.to_owned())
             }
             jinja::Expr::GetItem(get) => {
                 let base = self.boxed(&get.expr, depth);
                 let subscript = self.boxed(&get.subscript_expr, depth);
-                let base = base?;
-                start = base.start;
-                Kind::Item(base, subscript?)
+                Kind::Item(base?, subscript?)
             }
-            jinja::Expr::Slice(slice) => {
-                let base = self.boxed(&slice.expr, depth)?;
-                start = base.start;
-                let mut bounds = [None, None, None];
-                for (slot, bound) in bounds.iter_mut().zip([&slice.start, &slice.stop, &slice.step])
-                {
-                    if let Some(bound) = bound {
-                        *slot = Some(self.boxed(bound, depth)?);
-                    }
-                }
-                Kind::Slice(base, bounds)
-            }
+            jinja::Expr::Slice(slice) => self.slice(slice, depth)?,
             jinja::Expr::UnaryOp(unary) => {
                 let inner = self.boxed(&unary.expr, depth)?;
                 match unary.op {
@@ -212,30 +212,15 @@ impl<'s> Reader<'s> {
             jinja::Expr::BinOp(binary) => {
                 let left = self.boxed(&binary.left, depth);
                 let right = self.boxed(&binary.right, depth);
-                let (left, right) = (left?, right?);
-                start = left.start;
-                operation(binary.op, left, right)
+                operation(binary.op, left?, right?)
             }
             jinja::Expr::Compare(compare) => {
                 let first = self.boxed(&compare.expr, depth)?;
-                start = first.start;
-                let mut rest = Vec::new();
-                for op in &compare.ops {
-                    rest.push((relation(op.op), self.node(&op.expr, depth)?));
-                }
-                Kind::Compare(first, rest)
+                let rest = compare.ops.iter();
+                let rest = rest.map(|op| Some((relation(op.op), self.node(&op.expr, depth)?)));
+                Kind::Compare(first, rest.collect::<Option<_>>()?)
             }
-            jinja::Expr::IfExpr(choice) => {
-                let condition = self.boxed(&choice.test_expr, depth);
-                let then = self.boxed(&choice.true_expr, depth);
-                let otherwise = match &choice.false_expr {
-                    Some(tree) => Some(self.boxed(tree, depth)?),
-                    None => None,
-                };
-                let then = then?;
-                start = then.start;
-                Kind::If { condition: condition?, then, otherwise }
-            }
+            jinja::Expr::IfExpr(choice) => self.choice(choice, depth)?,
             jinja::Expr::List(list) => Kind::List(self.nodes(&list.items, depth)?),
             jinja::Expr::Tuple(tuple) => Kind::List(self.nodes(&tuple.items, depth)?),
             jinja::Expr::Map(map) => {
@@ -245,26 +230,40 @@ impl<'s> Reader<'s> {
             }
             jinja::Expr::Test(test) => {
                 let input = self.boxed(&test.expr, depth);
-                let bound = self.test(test.name, &test.args, (start, end), depth);
-                let input = input?;
-                start = input.start;
-                Kind::Test(input, bound?)
+                let bound = self.test(test.name, &test.args, place, depth);
+                Kind::Test(input?, bound?)
             }
             jinja::Expr::Filter(filter) => {
                 // Only a block of a template filters nothing.
                 let input = self.boxed(filter.expr.as_ref()?, depth);
-                let place = (start, end);
-                let first = input.as_ref().map_or(start, |input| input.start);
-                let kind = self.filter(filter.name, input, &filter.args, place, depth);
-                start = first;
-                kind?
+                self.filter(filter.name, input, &filter.args, place, depth)?
             }
             jinja::Expr::Call(call) => {
-                foreign::call(self, call, (start, end));
+                foreign::call(self, call, place);
                 return None;
             }
+        })
+    }
+
+    fn slice(&mut self, slice: &jinja::Slice<'s>, depth: usize) -> Option<Kind> {
+        let base = self.boxed(&slice.expr, depth)?;
+        let mut bounds = [None, None, None];
+        for (slot, bound) in bounds.iter_mut().zip([&slice.start, &slice.stop, &slice.step]) {
+            if let Some(bound) = bound {
+                *slot = Some(self.boxed(bound, depth)?);
+            }
+        }
+        Some(Kind::Slice(base, bounds))
+    }
+
+    fn choice(&mut self, choice: &jinja::IfExpr<'s>, depth: usize) -> Option<Kind> {
+        let condition = self.boxed(&choice.test_expr, depth);
+        let then = self.boxed(&choice.true_expr, depth);
+        let otherwise = match &choice.false_expr {
+            Some(tree) => Some(self.boxed(tree, depth)?),
+            None => None,
         };
-        Some(Node { kind, start: start.min(end), end })
+        Some(Kind::If { condition: condition?, then: then?, otherwise })
     }
 
     fn nodes(&mut self, trees: &[jinja::Expr<'s>], depth: usize) -> Option<Vec<Node>> {
@@ -272,12 +271,12 @@ impl<'s> Reader<'s> {
         nodes.into_iter().collect()
     }
 
-    fn constant(&mut self, value: &minijinja::Value, start: usize, end: usize) -> Option<Kind> {
+    fn constant(&mut self, value: &minijinja::Value, place: (usize, usize)) -> Option<Kind> {
         let json = serde_json::to_value(value).ok();
         // A number that JSON cannot hold comes out as `null`.
         let json = json.filter(|json| json.is_null() == value.is_none());
         if json.is_none() {
-            self.problem(start, end, "the number is larger than a number can be", "");
+            self.problem(place.0, place.1, "the number is larger than a number can be", "");
         }
         json.map(Kind::Const)
     }
@@ -484,6 +483,31 @@ impl<'s> Reader<'s> {
             return None;
         }
         Some(BoundFilter { def, args: slots })
+    }
+}
+
+/// Where an operation's first operand begins.
+fn start_of(kind: &Kind) -> Option<usize> {
+    match kind {
+        Kind::Field(first, _)
+        | Kind::Item(first, _)
+        | Kind::Slice(first, _)
+        | Kind::And(first, _)
+        | Kind::Or(first, _)
+        | Kind::Arithmetic(_, first, _)
+        | Kind::Compare(first, _)
+        | Kind::If { then: first, .. }
+        | Kind::Filter(first, _)
+        | Kind::Test(first, _)
+        | Kind::Select { input: first, .. }
+        | Kind::MapAttribute { input: first, .. }
+        | Kind::MapFilter(first, _) => Some(first.start),
+        Kind::Const(_)
+        | Kind::Name(_)
+        | Kind::Not(_)
+        | Kind::Negate(_)
+        | Kind::List(_)
+        | Kind::Map(_) => None,
     }
 }
 

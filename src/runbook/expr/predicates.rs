@@ -93,7 +93,7 @@ pub(super) static TESTS: &[TestDef] = &[
     with("ge", |_, a, b| Ok(order(a, b)? != Ordering::Less)),
     with(">=", |_, a, b| Ok(order(a, b)? != Ordering::Less)),
     with("in", |meter, item, container| contains(meter, container, item)),
-    with("contains", |meter, container, item| contains(meter, container, item)),
+    with("contains", contains),
     with("startingwith", |meter, value, start| {
         Ok(string(meter, value, "startingwith")?.starts_with(string(meter, start, "startingwith")?))
     }),

@@ -130,6 +130,8 @@ pub(super) enum Shape {
     Type,
     /// A list of steps.
     Steps,
+    /// One step.
+    Step,
     /// A check: one action with its own judgement.
     Check,
     /// A semantic version.

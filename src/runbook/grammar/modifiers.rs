@@ -106,7 +106,7 @@ pub(in crate::runbook) static MODIFIERS: &[Modifier] = &[
     any(
         Key::new(
             "rollback",
-            Shape::Either(&[Shape::Object(&NO_ROLLBACK), Shape::Steps]),
+            Shape::Either(&[Shape::Object(&NO_ROLLBACK), Shape::Step, Shape::Steps]),
             "A step or list of steps that undoes this one, or `{ none: reason }`.",
         ),
         Takers::Only(CHANGING),

@@ -206,7 +206,13 @@ impl<'s> Reader<'s> {
             .and_then(|_| node.get("until"))
             .and_then(|node| self.check(node, cx.step, format!("{id}.until"), cx, None));
         let mut span = |name: &str, default: f64| match fields.get(name) {
-            Some(node) => self.tree(node, Shape::Duration, cx, &format!("`{name}`")),
+            Some(node) => {
+                let what = format!("`{name}`");
+                if name != "stable" && !super::scalar::is_template(node) {
+                    self.span(node, &what)?;
+                }
+                self.tree(node, Shape::Duration, cx, &what)
+            }
             None => Some(Tree::Literal(serde_json::Value::from(default))),
         };
         let (every, stable, timeout) =
@@ -219,7 +225,7 @@ impl<'s> Reader<'s> {
         let check = node
             .get("check")
             .and_then(|node| self.check(node, cx.step, format!("{id}.check"), cx, None));
-        let every = fields.get("every").and_then(|n| self.duration(n, "`every`"));
+        let every = fields.get("every").and_then(|n| self.span(n, "`every`"));
         let until = fields.get("until").and_then(|node| {
             let until = self.words(node, "`until`")?;
             self.refer(RefKind::Until, &until, node, cx);

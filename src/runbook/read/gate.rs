@@ -22,10 +22,10 @@ impl Reader<'_> {
             fields.get("not_requester").and_then(|n| self.bool(n, "`not_requester`"));
         let show = self.refs(fields.get("show"), RefKind::Show, "`show`", cx);
         let recheck = self.refs(fields.get("recheck"), RefKind::Recheck, "`recheck`", cx);
-        let expires = fields.get("expires").and_then(|n| self.duration(n, "`expires`"));
+        let expires = fields.get("expires").and_then(|n| self.span(n, "`expires`"));
         let signed =
             fields.get("signed").and_then(|n| self.word(n, &["optional", "required"], "`signed`"));
-        let remind = fields.get("remind").and_then(|n| self.duration(n, "`remind`"));
+        let remind = fields.get("remind").and_then(|n| self.span(n, "`remind`"));
         let notify = fields.get("notify").and_then(|n| self.words(n, "`notify`"));
         let preapproved = fields.get("preapproved").and_then(|n| self.preapproved(n, cx));
         let count = count.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);

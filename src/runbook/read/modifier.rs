@@ -104,7 +104,7 @@ impl<'s> Reader<'s> {
         self.outline.entries[at].measures = measure.iter().map(|(name, _)| name.clone()).collect();
         let title = mods.get("title").and_then(|node| self.words(node, "`title`"));
         let connect_timeout = mods.get("connect_timeout");
-        let connect_timeout = connect_timeout.and_then(|n| self.duration(n, "`connect_timeout`"));
+        let connect_timeout = connect_timeout.and_then(|n| self.span(n, "`connect_timeout`"));
         let step = Step {
             // The number of the entry, which `step` gives it.
             ix: StepIx(0),
@@ -359,7 +359,7 @@ impl<'s> Reader<'s> {
 
     fn timeout(&mut self, mods: &Mods<'_>, spec: &ActionSpec) -> Option<std::time::Duration> {
         if let Some(node) = mods.get("timeout") {
-            return self.duration(node, "`timeout`");
+            return self.span(node, "`timeout`");
         }
         match spec.class {
             Class::Process | Class::Plugin | Class::Endpoint | Class::Host | Class::Tell => {

@@ -106,6 +106,18 @@ impl<'s> Reader<'s> {
             .ok()
     }
 
+    /// As [`Reader::duration`], and longer than nothing: a pause of nothing is a busy loop, a
+    /// deadline of nothing is always over.
+    pub(super) fn span(&mut self, node: &Node, what: &str) -> Option<Duration> {
+        let span = self.duration(node, what)?;
+        if span.is_zero() {
+            let message = format!("{what} must be longer than nothing");
+            self.push(Problem::error("E_VALUE", node.span, message));
+            return None;
+        }
+        Some(span)
+    }
+
     pub(super) fn size(&mut self, node: &Node, what: &str) -> Option<u64> {
         let scalar = self.string(node, what)?;
         unit::parse_size(&scalar.text)

@@ -39,7 +39,7 @@ impl<'s> Reader<'s> {
         if let Some(node) = get("defaults") {
             self.defaults(node);
         }
-        let timeout = get("timeout").and_then(|node| self.duration(node, "`timeout`"));
+        let timeout = get("timeout").and_then(|node| self.span(node, "`timeout`"));
         let steady_state =
             get("steady_state").map(|node| self.steady_state(node)).unwrap_or_default();
         let guard = get("guard").and_then(|node| self.guard(node));
@@ -201,7 +201,7 @@ impl<'s> Reader<'s> {
 
     fn guard(&mut self, node: &'s Node) -> Option<Guard> {
         let fields = self.fields(node, &grammar::GUARD, "`guard`")?;
-        let every = fields.get("every").and_then(|n| self.duration(n, "`every`"));
+        let every = fields.get("every").and_then(|n| self.span(n, "`every`"));
         let check = fields
             .get("check")
             .and_then(|node| self.check(node, None, "guard".to_owned(), cx(Zone::Request), None))?;

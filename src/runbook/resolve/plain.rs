@@ -5,20 +5,20 @@ use serde_json::{Map, Value};
 
 use super::{ResolveError, process, tree_value};
 use crate::runbook::model::{PlainAction, Step, Tree};
-use crate::runbook::params::Resolved;
+use crate::runbook::params::{self, Resolved};
 use crate::runbook::scope::Scope;
 use crate::runbook::template::{Place, text_of};
 
 /// Renders and types the parameters of `action`.
 pub(super) fn resolve(
     action: PlainAction,
-    params: &Tree,
+    tree: &Tree,
     step: &Step,
     scope: &Scope,
 ) -> Result<Resolved, ResolveError> {
     let key = action.key();
-    no_options(action, params, scope)?;
-    let mut map = match tree_value(key, params, scope)? {
+    no_options(action, tree, scope)?;
+    let mut map = match tree_value(key, tree, scope)? {
         Value::Object(map) => map,
         Value::Null => Map::new(),
         _ => {
@@ -32,17 +32,7 @@ pub(super) fn resolve(
         }
     }
     Ok(match action {
-        PlainAction::Http => {
-            let http: crate::runbook::params::Http = typed(key, map)?;
-            let is_split = |text: &str| text.contains(['\r', '\n', '\0']);
-            if let Some((name, _)) =
-                http.headers.iter().find(|(name, value)| is_split(name) || is_split(value))
-            {
-                let why = format!("`http`: the header `{name}` holds a line break or NUL");
-                return Err(ResolveError::parameter(why.replace(char::is_control, " ")));
-            }
-            Resolved::Http(http)
-        }
+        PlainAction::Http => Resolved::Http(http(map)?),
         PlainAction::Tcp => Resolved::Tcp(typed(key, map)?),
         PlainAction::Dns => Resolved::Dns(typed(key, map)?),
         PlainAction::Tls => Resolved::Tls(typed(key, map)?),
@@ -63,15 +53,7 @@ pub(super) fn resolve(
         PlainAction::Delete => Resolved::Delete(typed(key, map)?),
         PlainAction::Prometheus => Resolved::Prometheus(typed(key, map)?),
         PlainAction::Nagios => {
-            let mut nagios: crate::runbook::params::Nagios = typed(key, map)?;
-            if nagios.command.first().is_none_or(String::is_empty) {
-                return Err(ResolveError::parameter("`nagios`: the program's name is empty"));
-            }
-            for argument in &nagios.command {
-                super::too_long(key, argument.len())?;
-            }
-            nagios.process = process(step, scope)?;
-            Resolved::Nagios(nagios)
+            Resolved::Nagios(params::Nagios { process: process(step, scope)?, ..nagios(map)? })
         }
         PlainAction::Sql
         | PlainAction::Backup
@@ -81,6 +63,29 @@ pub(super) fn resolve(
         | PlainAction::Notify
         | PlainAction::Ticket => return Err(super::unsupported(&step.action)),
     })
+}
+
+fn http(map: Map<String, Value>) -> Result<params::Http, ResolveError> {
+    let http: params::Http = typed("http", map)?;
+    let is_split = |text: &str| text.contains(['\r', '\n', '\0']);
+    match http.headers.iter().find(|(name, value)| is_split(name) || is_split(value)) {
+        None => Ok(http),
+        Some((name, _)) => {
+            let why = format!("`http`: the header `{name}` holds a line break or NUL");
+            Err(ResolveError::parameter(why.replace(char::is_control, " ")))
+        }
+    }
+}
+
+fn nagios(map: Map<String, Value>) -> Result<params::Nagios, ResolveError> {
+    let nagios: params::Nagios = typed("nagios", map)?;
+    if nagios.command.first().is_none_or(String::is_empty) {
+        return Err(ResolveError::parameter("`nagios`: the program's name is empty"));
+    }
+    for argument in &nagios.command {
+        super::too_long("nagios", argument.len())?;
+    }
+    Ok(nagios)
 }
 
 fn none(key: &str, map: &Map<String, Value>) -> Result<(), ResolveError> {
@@ -165,8 +170,8 @@ fn typed<T: DeserializeOwned>(key: &str, map: Map<String, Value>) -> Result<T, R
 
 /// The argv lists inside parameters follow the rule of `command`: what a value, and not the author,
 /// makes begin with `-` is refused, unless it stands after a literal `--` (spec 1, `E_OPTION`).
-fn no_options(action: PlainAction, params: &Tree, scope: &Scope) -> Result<(), ResolveError> {
-    let Tree::Map(entries) = params else { return Ok(()) };
+fn no_options(action: PlainAction, tree: &Tree, scope: &Scope) -> Result<(), ResolveError> {
+    let Tree::Map(entries) = tree else { return Ok(()) };
     let name = match action {
         PlainAction::Nagios => "command",
         PlainAction::Service => "start",

@@ -28,7 +28,7 @@ pub(super) fn parse(source: &str, span: Span, place: Place) -> Result<Parsed, Ve
             return Err(scan.problems);
         }
         let mut names = Names { scan: &scan, mentions: Vec::new() };
-        parsed.body = compile(source, span, &mut names).map_err(|problem| vec![problem])?;
+        parsed.body = compile(source, span, &mut names).map_err(|problem| vec![*problem])?;
         parsed.mentions = names.mentions;
     }
     for mention in &parsed.mentions {
@@ -37,7 +37,7 @@ pub(super) fn parse(source: &str, span: Span, place: Place) -> Result<Parsed, Ve
         }
     }
     if place == Place::Url {
-        url::check(&parsed).map_err(|problem| vec![problem])?;
+        url::check(&parsed).map_err(|problem| vec![*problem])?;
     }
     Ok(parsed)
 }
@@ -309,10 +309,10 @@ impl Names<'_> {
     }
 }
 
-fn compile(source: &str, span: Span, names: &mut Names<'_>) -> Result<Body, Problem> {
+fn compile(source: &str, span: Span, names: &mut Names<'_>) -> Result<Body, Box<Problem>> {
     let template = handlebars::Template::compile(source).map_err(|err| {
         let problem = Problem::error(CODE, span, "not a template that can be read");
-        problem.help(err.reason().to_string())
+        Box::new(problem.help(err.reason().to_string()))
     })?;
     let mut pieces = pieces(template, span, Some(&[]), names)?;
     Ok(match pieces.as_slice() {
@@ -331,8 +331,8 @@ fn pieces(
     span: Span,
     base: Option<&[String]>,
     names: &mut Names<'_>,
-) -> Result<Vec<Piece>, Problem> {
-    let refused = || Problem::error(CODE, span, "the template holds what is refused");
+) -> Result<Vec<Piece>, Box<Problem>> {
+    let refused = || Box::new(Problem::error(CODE, span, "the template holds what is refused"));
     let mut found: Vec<Piece> = Vec::new();
     for element in template.elements {
         match element {
@@ -363,8 +363,9 @@ fn block_piece(
     span: Span,
     base: Option<&[String]>,
     names: &mut Names<'_>,
-) -> Result<Piece, Problem> {
-    let refused = || Problem::error(CODE, span, "the template holds a block that is refused");
+) -> Result<Piece, Box<Problem>> {
+    let refused =
+        || Box::new(Problem::error(CODE, span, "the template holds a block that is refused"));
     let kind = tag.name.as_name().and_then(block).ok_or_else(refused)?;
     let [subject @ (Parameter::Path(_) | Parameter::Name(_))] = tag.params.as_slice() else {
         return Err(refused());

@@ -18,10 +18,10 @@ fn error(message: impl Into<String>) -> EvalError {
 }
 
 /// What can be said of a URL before any value is known.
-pub(super) fn check(parsed: &Parsed) -> Result<(), Problem> {
+pub(super) fn check(parsed: &Parsed) -> Result<(), Box<Problem>> {
     let wrong = |why: String| {
-        Err(Problem::error(CODE, parsed.span, why)
-            .help("write `https://host/path`, or one `{{name}}`"))
+        let problem = Problem::error(CODE, parsed.span, why);
+        Err(Box::new(problem.help("write `https://host/path`, or one `{{name}}`")))
     };
     match &parsed.body {
         Body::Whole(_) => Ok(()),
@@ -186,7 +186,7 @@ fn authority(out: &mut String, text: &str, name: &str) -> Result<(), EvalError> 
     let fits = if before.is_empty() { is_host(text) } else { is_part && !in_brackets };
     if !fits {
         return Err(error(format!(
-            "the value of `{name}` stands for a host and is none; a port goes into a value of its own"
+            "the value of `{name}` stands for a host and is none; a port is a value of its own"
         )));
     }
     out.push_str(text);

@@ -103,20 +103,19 @@ pub(super) fn of(ty: &InputType) -> Value {
         InputType::Object { properties } => {
             set("type", Some(json!("object")));
             if !properties.is_empty() {
-                let fields: Map<String, Value> =
-                    properties.iter().map(|(name, ty, _)| (name.clone(), of(ty))).collect();
-                let required: Vec<&String> = properties
-                    .iter()
-                    .filter(|(.., is_required)| *is_required)
-                    .map(|(name, ..)| name)
-                    .collect();
-                set("properties", Some(Value::Object(fields)));
+                set("properties", Some(fields(properties)));
+                let required = properties.iter().filter(|(.., is_required)| *is_required);
+                let required: Vec<&String> = required.map(|(name, ..)| name).collect();
                 set("required", Some(json!(required)));
                 set("additionalProperties", Some(json!(false)));
             }
         }
     }
     Value::Object(schema)
+}
+
+fn fields(properties: &[(String, InputType, bool)]) -> Value {
+    properties.iter().map(|(name, ty, _)| (name.clone(), of(ty))).collect()
 }
 
 fn bounds(minimum: Option<String>, maximum: Option<String>) -> Option<String> {

@@ -13,7 +13,10 @@ use crate::limits;
 /// # Errors
 ///
 /// The problem that leaves none.
-pub(in crate::runbook) fn load(source: &str, problems: &mut Vec<Problem>) -> Result<Node, Problem> {
+pub(in crate::runbook) fn load(
+    source: &str,
+    problems: &mut Vec<Problem>,
+) -> Result<Node, Box<Problem>> {
     let bom = if source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let text = &source[bom..];
     // Comments are not asked for: the parser buffers only so many of them.
@@ -30,7 +33,7 @@ pub(in crate::runbook) fn load(source: &str, problems: &mut Vec<Problem>) -> Res
     };
     let mut documents = 0;
     for next in Parser::new_from_str_with_options(text, options) {
-        let (event, at) = next.map_err(|err| syntax(source, bom, &err))?;
+        let (event, at) = next.map_err(|err| Box::new(syntax(source, bom, &err)))?;
         let range = at.byte_range().unwrap_or_default();
         let span = Span::new(range.start + bom, range.end + bom);
         match event {
@@ -60,7 +63,8 @@ pub(in crate::runbook) fn load(source: &str, problems: &mut Vec<Problem>) -> Res
                 "the file holds no runbook, only comments"
             };
             Err(Problem::error("E_EMPTY", Span::default(), message)
-                .help("begin with `runwarden: 1`, `runbook: <name>` and `version: 1.0.0`"))
+                .help("begin with `runwarden: 1`, `runbook: <name>` and `version: 1.0.0`")
+                .into())
         }
     }
 }
@@ -119,7 +123,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Problem>> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let meaning = self.tag(tag.as_deref(), span);
@@ -194,10 +198,10 @@ impl Builder<'_> {
         Meaning::Refused
     }
 
-    fn open(&mut self, span: Span, anchor: usize, open: Open) -> Result<(), Problem> {
+    fn open(&mut self, span: Span, anchor: usize, open: Open) -> Result<(), Box<Problem>> {
         self.count(1, 0, span)?;
         if self.frames.len() >= limits::YAML_DEPTH_MAX {
-            return Err(too_deep(span));
+            return Err(too_deep(span).into());
         }
         self.frames.push(Frame { start: span.start, anchor, height: 1, is_broken: false, open });
         Ok(())
@@ -229,29 +233,27 @@ impl Builder<'_> {
         last.unwrap_or(end).max(start)
     }
 
-    fn alias(&mut self, id: usize, span: Span) -> Result<(), Problem> {
+    fn alias(&mut self, id: usize, span: Span) -> Result<(), Box<Problem>> {
         let Some(anchored) = self.anchors.get(&id).cloned() else {
-            return Err(Problem::error(
-                "E_YAML_ALIAS",
-                span,
-                "an alias may not stand inside itself",
-            ));
+            let message = "an alias may not stand inside itself";
+            return Err(Problem::error("E_YAML_ALIAS", span, message).into());
         };
         self.count(anchored.nodes, anchored.bytes, span)?;
         if self.frames.len() + anchored.height > limits::YAML_DEPTH_MAX {
-            return Err(too_deep(span));
+            return Err(too_deep(span).into());
         }
         self.done(anchored.node, anchored.height, 0);
         Ok(())
     }
 
-    fn count(&mut self, nodes: usize, bytes: usize, span: Span) -> Result<(), Problem> {
+    fn count(&mut self, nodes: usize, bytes: usize, span: Span) -> Result<(), Box<Problem>> {
         self.nodes = self.nodes.saturating_add(nodes);
         self.bytes = self.bytes.saturating_add(bytes);
         if self.nodes > limits::YAML_NODES_MAX || self.bytes > limits::YAML_TEXT_BYTES_MAX {
             return Err(Problem::error("E_YAML_SIZE", span, "the file expands to too much")
                 .label(format!("here it passes {} values", limits::YAML_NODES_MAX))
-                .help("write less, or repeat less through aliases"));
+                .help("write less, or repeat less through aliases")
+                .into());
         }
         Ok(())
     }

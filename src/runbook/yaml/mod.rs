@@ -257,7 +257,7 @@ fn is_float(unsigned: &str) -> bool {
 /// # Errors
 ///
 /// Too large, not UTF-8, or holding characters that YAML does not know.
-pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
+pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Box<Problem>> {
     if bytes.len() as u64 > limits::RUNBOOK_BYTES_MAX {
         let size = crate::unit::show_size(bytes.len() as u64);
         let most = crate::unit::show_size(limits::RUNBOOK_BYTES_MAX);
@@ -265,7 +265,8 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
             "E_FILE_TOO_LARGE",
             Span::default(),
             format!("a runbook has at most {most}, this file has {size}"),
-        ));
+        )
+        .into());
     }
     let text = std::str::from_utf8(bytes).map_err(|err| {
         let at = err.valid_up_to();
@@ -280,7 +281,8 @@ pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Problem> {
     if let Some((at, found)) = text.char_indices().find(|&(_, c)| control(c)) {
         let message = format!("the control character U+{:04X} may not stand in YAML", found as u32);
         return Err(Problem::error("E_ENCODING", Span::new(at, at + found.len_utf8()), message)
-            .help("remove it, or write it as an escape inside double quotes"));
+            .help("remove it, or write it as an escape inside double quotes")
+            .into());
     }
     Ok(text)
 }

@@ -81,6 +81,15 @@ impl Walk<'_, '_> {
                 self.visit(input, false);
                 filter.args.iter().flatten().for_each(|arg| self.visit(arg, false));
             }
+            Kind::Test(..) | Kind::Select { .. } | Kind::MapAttribute { .. } => {
+                self.visit_items(&node.kind);
+            }
+        }
+    }
+
+    /// Tests, and what looks at each item of a list.
+    fn visit_items(&mut self, kind: &Kind) {
+        match kind {
             Kind::Test(input, test) => {
                 self.visit(input, matches!(test.def.name, "defined" | "undefined"));
                 if let Some(argument) = &test.argument {
@@ -102,6 +111,7 @@ impl Walk<'_, '_> {
                     self.visit(default, false);
                 }
             }
+            _ => {}
         }
     }
 
