@@ -332,7 +332,9 @@ pub(super) struct Decision {
 
 /// `runs resume`.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("decision").required(true).args(["retry", "skip", "stop"]))]
+#[command(group = clap::ArgGroup::new("decision").args(["retry", "skip", "stop"]))]
+#[command(after_help = "\
+Without --retry, --skip or --stop the run goes on where nothing has to be decided.")]
 pub(super) struct Resume {
     /// Id of the run, or its beginning
     #[arg(value_name = "RUN")]

@@ -11,7 +11,7 @@ use super::progress::{Progress, REDRAW};
 use super::report::{Out, count, cut, table, visible};
 use super::run::{Wishes, tell_end, titles, to_end};
 use super::{history, output, state, summary, words};
-use crate::engine::load;
+use crate::engine::{EngineError, load};
 use crate::limits::FOREIGN_POLL;
 use crate::run::event::{ResumeAction, RunState};
 use crate::runbook::model::Kind;
@@ -240,11 +240,20 @@ fn resume(args: &Resume, global: &Global, out: Out) -> Result<Exit, Failure> {
     let (action, step) = match (&args.retry, &args.skip) {
         (Some(step), _) => (ResumeAction::Retry, step.clone()),
         (_, Some(step)) => (ResumeAction::Skip, step.clone()),
-        _ => (ResumeAction::Stop, None),
+        _ if args.stop => (ResumeAction::Stop, None),
+        _ => (ResumeAction::Continue, None),
     };
     let motor = Motor::open(&state::folder(global)?, out)?;
     let (by, comment) = (state::principal(), args.comment.clone());
-    let begun = motor.runtime.block_on(motor.engine.resume(id, action, step, by, comment))?;
+    let resumed = motor.engine.resume(id, action, step, by, comment);
+    let begun = motor.runtime.block_on(resumed).map_err(|err| {
+        let needs_decision = matches!(err, EngineError::Rejected { .. });
+        let failure = Failure::from(err);
+        match needs_decision && action == ResumeAction::Continue {
+            true => failure.hint("decide about the step that is held: --retry, --skip or --stop"),
+            false => failure,
+        }
+    })?;
     let wishes = Wishes { waits: !args.no_wait, can_ask: out.can_ask, is_nagios: false };
     let (ended, _) = to_end(&motor, begun, &wishes, out)?;
     motor.stop();

@@ -28,6 +28,15 @@ pub(super) struct Tail {
     pub(super) is_cut: bool,
 }
 
+/// What of a run its JSON does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside {
+    /// Its process died while it was under way.
+    pub(super) is_orphan: bool,
+    /// A step waits for a person's decision.
+    pub(super) is_held: bool,
+}
+
 /// Text of a field; empty if it is absent.
 pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -74,7 +83,7 @@ pub(super) fn manual(run: &Value) -> Option<&str> {
 
 /// What is said when a command that drove a run is done with it.
 #[must_use]
-pub(super) fn brief(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
+pub(super) fn brief(run: &Value, beside: Beside, paint: Paint, tails: &Tails<'_>) -> String {
     if text(&run["runbook"], "kind") == "health-check" && !text(run, "outcome").is_empty() {
         return health(run, paint, tails);
     }
@@ -85,7 +94,7 @@ pub(super) fn brief(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
     }
     shown.push_str(&problems);
     shown.push_str(&fields(run, &["outputs", "measures"]));
-    shown.push_str(&footer(run));
+    shown.push_str(&footer(run, beside));
     shown
 }
 
@@ -121,7 +130,7 @@ fn health(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
         shown.push('\n');
     }
     shown.push_str(&fields(run, &["outputs", "measures"]));
-    shown.push_str(&footer(run));
+    shown.push_str(&footer(run, Beside::default()));
     shown
 }
 
@@ -339,7 +348,7 @@ fn fields(run: &Value, names: &[&str]) -> String {
 }
 
 /// Where it stands in the log, and how to see more or go on.
-fn footer(run: &Value) -> String {
+fn footer(run: &Value, beside: Beside) -> String {
     let id = text(run, "id");
     let mut rows = vec![("run", id.to_owned())];
     if let Some(log) = run.get("log").filter(|log| log.is_object()) {
@@ -357,7 +366,7 @@ fn footer(run: &Value) -> String {
     }
     rows.push(("more", format!("runwarden runs show {id}")));
     if text(run, "state") != "finished" {
-        rows.extend(ways_on(run));
+        rows.extend(ways_on(run, beside));
     }
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
@@ -365,7 +374,7 @@ fn footer(run: &Value) -> String {
 }
 
 /// What a person can do about a run that waits.
-fn ways_on(run: &Value) -> Vec<(&'static str, String)> {
+fn ways_on(run: &Value, beside: Beside) -> Vec<(&'static str, String)> {
     let id = text(run, "id");
     if let Some(step) = manual(run) {
         let command = format!("runwarden approvals confirm {id}/{}", visible(step));
@@ -374,22 +383,27 @@ fn ways_on(run: &Value) -> Vec<(&'static str, String)> {
     if text(run, "state") != "suspended" {
         return vec![("watch", format!("runwarden runs watch {id}"))];
     }
-    ["retry", "skip", "stop"]
-        .map(|way| (way, format!("runwarden runs resume {id} --{way}")))
-        .to_vec()
+    ways_to_resume(id, beside.is_held).into_iter().map(|way| ("go on", way)).collect()
 }
 
-/// Everything about a run. `is_orphan`: its process died while it was under way.
+/// The commands that resume a run that is suspended.
+pub(super) fn ways_to_resume(id: &str, is_held: bool) -> Vec<String> {
+    let ways: &[&str] = match is_held {
+        true => &[" --retry", " --skip", " --stop"],
+        false => &["", " --stop"],
+    };
+    ways.iter().map(|way| format!("runwarden runs resume {id}{way}")).collect()
+}
+
+/// Everything about a run.
 #[must_use]
-pub(super) fn whole(run: &Value, is_orphan: bool, paint: Paint, tails: &Tails<'_>) -> String {
+pub(super) fn whole(run: &Value, beside: Beside, paint: Paint, tails: &Tails<'_>) -> String {
     let runbook = &run["runbook"];
     let mut shown = format!("{}\n", paint.bold(&visible(text(runbook, "title"))));
     shown.push_str(&headline(run, paint));
-    if is_orphan {
-        let id = text(run, "id");
+    if beside.is_orphan {
         let line = "its process died while it was under way; nothing of it is running";
         shown.push_str(&format!("{}\n", paint.yellow(line)));
-        shown.push_str(&format!("go on: runwarden runs resume {id} --retry, --skip or --stop\n"));
     }
     shown.push('\n');
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -424,14 +438,14 @@ pub(super) fn whole(run: &Value, is_orphan: bool, paint: Paint, tails: &Tails<'_
     shown.push_str(&problems);
     shown.push('\n');
     shown.push_str(&fields(run, &["outputs", "measures"]));
-    shown.push_str(&footer(run));
+    shown.push_str(&footer(run, beside));
     shown
 }
 
 fn step_row(step: &Value) -> Vec<String> {
     let is_running = step.get("started_at").is_some_and(Value::is_string);
     let status = match text(step, "status") {
-        "" if is_running => "running",
+        "" if is_running && text(step, "action") != "manual" => "running",
         status => status,
     };
     let word = words::of_step(status, text(step, "verdict"));
@@ -540,7 +554,7 @@ mod tests {
     /// Goal: what an operator reads at 6 a.m. is all there, and below one another.
     #[test]
     fn a_health_check_is_a_report() {
-        let shown = brief(&run(), Paint::OFF, &|_| None);
+        let shown = brief(&run(), Beside::default(), Paint::OFF, &|_| None);
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[0].starts_with("Host on "), "{shown}");
         assert!(lines[0].ends_with(", 2026-01-02 03:04:05Z"), "{shown}");
@@ -576,7 +590,7 @@ mod tests {
         run["steps"] = json!([{ "id": "go", "title": "Go", "action": "shell", "status": "failed",
             "verdict": "critical", "error": { "code": "E_EXIT", "message": "exit code 1\x1b" } }]);
         let tail = Tail { stream: "stderr", lines: vec!["boom".to_owned()], is_cut: true };
-        let shown = brief(&run, Paint::OFF, &|_| Some(tail.clone()));
+        let shown = brief(&run, Beside::default(), Paint::OFF, &|_| Some(tail.clone()));
         let want = "\n✗ go failed (Go)\n  exit code 1\\x1b [E_EXIT]\n  the end of its stderr (all: \
                     runwarden runs output 0192aaaa-0000-7000-8000-000000000000 go --stderr)\n  | boom\n";
         assert!(shown.contains(want), "{shown}");
