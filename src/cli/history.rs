@@ -131,7 +131,8 @@ pub(super) fn print_brief(reader: &Reader, id: RunId, out: Out) -> Result<(), Fa
     if out.is_json() {
         return out.json(&value);
     }
-    if out.is_quiet {
+    let is_good = matches!(summary::standing(&value), "succeeded" | "degraded");
+    if out.is_quiet && is_good {
         return Ok(());
     }
     let loaded = load(reader, id)?;

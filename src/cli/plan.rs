@@ -1,5 +1,6 @@
 //! `plan`: what a run would do, as text or JSON, from the frozen plan alone. Touches no state.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -12,9 +13,9 @@ use crate::engine::Prepared;
 use crate::unit::show_duration;
 
 /// Keys of a step that its heading says.
-const HEADING: [&str; 3] = ["id", "action", "effect"];
+const HEADING: [&str; 4] = ["id", "action", "effect", "title"];
 /// Keys of a step that stand on its last line.
-const LAST: [&str; 3] = ["timeout_seconds", "on_failure", "on_interrupt"];
+const LAST: [&str; 4] = ["timeout_seconds", "on_failure", "on_interrupt", "idempotent"];
 /// Keys of a step that are shown first, in this order; the rest follows as it stands.
 const FIRST: [&str; 5] = ["target", "for_each", "when", "needs", "process"];
 
@@ -64,8 +65,11 @@ fn text(prepared: &Prepared) -> String {
             .collect();
         shown.push_str(&format!("\ninputs\n{}", table(&rows)));
     }
+    let titles = super::run::titles(runbook).titles;
+    let mut titled = plan.json.clone();
+    add_titles(&mut titled, &titles);
     for list in ["steps", "finally"] {
-        if let Some(steps) = plan.json[list].as_array() {
+        if let Some(steps) = titled[list].as_array() {
             shown.push_str(&format!("\n{list}\n"));
             shown.push_str(&indent(&steps_text(steps), "  "));
         }
@@ -88,7 +92,8 @@ fn step_text(number: usize, step: &Value) -> String {
     let (id, action, effect) = (get("id"), get("action"), get("effect"));
     // A step without an id of its own is called by its place.
     let name = if id == number.to_string() { format!("{id}.") } else { format!("{number}. {id}") };
-    let mut shown = format!("{name}  {action} [{effect}]\n");
+    let heading = format!("{name}  {action} [{effect}]  {}", get("title"));
+    let mut shown = format!("{}\n", heading.trim_end());
     let mut body = String::new();
     if let Some(done) = step.get(&action) {
         body.push_str(&action_text(&action, done));
@@ -124,7 +129,10 @@ fn bare(key: &str) -> String {
 
 /// A value; seconds as people say them.
 fn span(key: &str, value: &Value) -> String {
-    let seconds = value.as_f64().filter(|_| key.ends_with("_seconds"));
+    // A `wait` has its spans without the unit in their names.
+    let is_span =
+        key.ends_with("_seconds") || matches!(key, "every" | "stable" | "timeout" | "wait");
+    let seconds = value.as_f64().filter(|_| is_span);
     match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
         Some(span) => show_duration(span),
         None => inline(value),
@@ -150,6 +158,22 @@ fn action_text(action: &str, value: &Value) -> String {
         }
         (_, Value::Null) => String::new(),
         (_, other) => block_or_line(action, other),
+    }
+}
+
+/// Puts the titles of steps beside their ids: the plan itself, which is signed, has none.
+fn add_titles(value: &mut Value, titles: &BTreeMap<String, String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| add_titles(item, titles)),
+        Value::Object(map) => {
+            map.values_mut().for_each(|value| add_titles(value, titles));
+            let id = map.get("id").and_then(Value::as_str).unwrap_or_default();
+            let title = titles.get(id).filter(|title| *title != id).cloned();
+            if let (Some(title), true) = (title, map.contains_key("action")) {
+                map.insert("title".to_owned(), Value::String(title));
+            }
+        }
+        _ => {}
     }
 }
 

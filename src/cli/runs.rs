@@ -63,7 +63,10 @@ fn list(args: &RunsList, global: &Global, out: Out) -> Result<Exit, Failure> {
     }
     // The state is judged here, since the store does not know who is alive.
     rows.retain(|row| wanted.is_none_or(|wanted| history::told_state(row) == wanted));
-    rows.truncate(args.limit);
+    if rows.len() > args.limit {
+        rows.truncate(args.limit);
+        out.say(&format!("the newest {}; --limit N shows more", args.limit));
+    }
     if out.is_json() {
         out.json(&rows.iter().map(row_json).collect())?;
     } else if rows.is_empty() {
@@ -87,9 +90,11 @@ fn filter(args: &RunsList, now: Timestamp) -> Result<RunFilter, Failure> {
         ticket: args.ticket.clone(),
         since: at(&args.since)?,
         until: at(&args.until)?,
+        target: args.target.clone(),
+        // One more, to know whether there are more.
         limit: match args.state_is {
             Some(_) => None,
-            None => Some(u32::try_from(args.limit).unwrap_or(u32::MAX)),
+            None => Some(u32::try_from(args.limit).unwrap_or(u32::MAX).saturating_add(1)),
         },
         ..RunFilter::default()
     })

@@ -38,8 +38,10 @@ impl Bench {
     pub(crate) fn copy(&self, case: &Path) {
         for entry in fs::read_dir(case).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_file() {
-                fs::copy(&path, self.work().join(path.file_name().unwrap())).unwrap();
+            let name = path.file_name().unwrap();
+            let is_expected = ["stdout", "stderr", "status"].iter().any(|stream| name == *stream);
+            if path.is_file() && !is_expected {
+                fs::copy(&path, self.work().join(name)).unwrap();
             }
         }
     }
@@ -176,7 +178,7 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"sha256:[0-9a-f]{64}", "<sha256>"),
         (r"runwarden\.dev/local/[A-Za-z0-9._-]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+", "<vkey>"),
         (r"runwarden\.dev/local/[A-Za-z0-9._-]+", "<origin>"),
-        (r"\b[A-Za-z0-9+/]{43}=", "<root>"),
+        (r#"(?m)(^|[\s"])[A-Za-z0-9+/]{43}="#, "${1}<root>"),
         (r"\b[0-9a-f]{64}\b", "<hash>"),
         (r"(seconds(&quot;|\W)*[:=] ?)\d+(\.\d+)?(e-?\d+)?", "${1}<s>"),
         (r#"("pid": )\d+"#, "${1}<pid>"),
@@ -187,7 +189,7 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     .into_iter()
     .map(|(pattern, by)| (Regex::new(pattern).unwrap(), by))
     .chain([(
-        Regex::new(&format!(r"\b(on |host=|\x22host\x22: \x22){host}")).unwrap(),
+        Regex::new(&format!(r"(\bon |\bhost=|\x22host\x22: \x22){host}\b")).unwrap(),
         "${1}<host>",
     )])
     .collect()

@@ -138,6 +138,54 @@ fn pipes_that_are_closed_early() {
     assert!(whole.starts_with(b"1\n2\n") && whole.ends_with(b"\n100000\n"));
 }
 
+/// Opens the store behind the program's back.
+fn database(bench: &Bench) -> rusqlite::Connection {
+    rusqlite::Connection::open(bench.work().join("s/log.db")).unwrap()
+}
+
+fn ended(bench: &Bench, args: &[&str]) -> (Option<i32>, String) {
+    let ended = bench.call(&[&["--state", "s"], args].concat());
+    let said = [ended.stdout, ended.stderr].concat();
+    (ended.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Goal: an entry that was edited is found, named, and nothing runs on such a log.
+#[test]
+fn an_edited_log_is_exit_6() {
+    let bench = Bench::new();
+    bench.write("r.yaml", MANUAL);
+    assert_eq!(ended(&bench, &["run", "r.yaml", "--no-wait"]).0, Some(4));
+    let sql = "UPDATE entries SET bytes = CAST(replace(CAST(bytes AS TEXT), 'swap', 'swat') AS BLOB) \
+               WHERE seq = 4";
+    assert_eq!(database(&bench).execute(sql, []).unwrap(), 1);
+    let (code, said) = ended(&bench, &["audit", "verify"]);
+    assert_eq!(code, Some(6));
+    assert!(said.contains("the log does not verify: E_LEAF at entry 4: "), "{said}");
+    let (code, said) = ended(&bench, &["audit", "verify", "-o", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &found["code"], &found["seq"]), (Some(6), &"E_LEAF".into(), &4.into()));
+    let (code, said) = ended(&bench, &["run", "r.yaml"]);
+    assert_eq!(code, Some(6), "{said}");
+    assert!(said.contains("error: the log does not verify: E_LEAF at entry 4"), "{said}");
+    let (code, said) = ended(&bench, &["run", "r.yaml", "--nagios"]);
+    assert!(code == Some(3) && said.starts_with("UNKNOWN - the log does not verify"), "{said}");
+}
+
+/// Goal: the store of a newer program is left alone, with what to do.
+#[test]
+fn a_newer_store_is_exit_7() {
+    let bench = Bench::new();
+    bench.write("r.yaml", MANUAL);
+    assert_eq!(ended(&bench, &["run", "r.yaml", "--no-wait"]).0, Some(4));
+    database(&bench).pragma_update(None, "user_version", 99).unwrap();
+    for args in [&["run", "r.yaml"][..], &["runs", "list"]] {
+        let (code, said) = ended(&bench, args);
+        assert_eq!(code, Some(7));
+        let want = "error: failed to open the store: its schema is version 99";
+        assert!(said.starts_with(want) && said.contains("hint: use the runwarden"), "{said}");
+    }
+}
+
 /// Goal: commands that read work on a folder that cannot be written, and leave it as it was.
 #[test]
 fn reading_needs_no_right_to_write() {
