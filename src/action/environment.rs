@@ -27,7 +27,7 @@ use super::Cx;
 use super::procfs::User;
 
 /// Where programs are looked for, and what processes see as `PATH`.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What `spawn` needs, owned.
 #[derive(Debug)]

@@ -430,8 +430,8 @@ fn list(given: &Value, items: Option<&InputType>) -> Option<Vec<Value>> {
 }
 
 /// Checks what a caller gave against what a runbook declares: unknown names, missing ones and
-/// misfits, all at once. The result has every declared input, in the author's order, defaults
-/// filled in.
+/// misfits, all at once. The result has every declared input that has a value, in the author's
+/// order, defaults filled in.
 ///
 /// # Errors
 ///
@@ -460,6 +460,8 @@ pub fn check_inputs(
             (None, Some(default)) => {
                 checked.insert(name.clone(), default.clone());
             }
+            // Optional and not given: `is defined` and `|default(…)` ask for it.
+            (None, None) if !input.is_required => {}
             (None, None) => {
                 problems.push(format!("input `{name}`: {} is required", input.ty.kind()));
             }

@@ -38,7 +38,7 @@ pub fn requested() -> Event {
         },
         source: Stored::Inline { inline: "runwarden: 1\n".into() },
         files: Default::default(),
-        inputs: Default::default(),
+        inputs: Stored::Inline { inline: serde_json::json!({}) },
         requester: Requester { principal: "maya".to_owned(), method: "unix".to_owned() },
         trigger: serde_json::from_str(r#"{"kind":"cli"}"#).unwrap(),
         reason: None,
@@ -62,6 +62,7 @@ pub fn started(step: &str) -> Event {
 
 pub fn finished(step: &str) -> Event {
     Event::StepFinished(Box::new(StepFinished {
+        did_not_happen: false,
         step: step.to_owned(),
         attempt: 1,
         status: Status::Succeeded,

@@ -35,6 +35,7 @@ fn step(action: Action) -> Step {
         effect: Effect::Read,
         on_failure: OnFailure::Stop,
         rollback: None,
+        fans_out: false,
         point_of_no_return: false,
         proves: None,
         done: None,

@@ -170,7 +170,9 @@ fn what_does_not_fit_says_the_bound_and_the_value() {
 }
 
 fn input(name: &str, ty: InputType, default: Option<Value>) -> Input {
-    Input { name: name.to_owned(), ty, description: None, default, span: Span::default() }
+    let is_required = default.is_none();
+    let name = name.to_owned();
+    Input { name, ty, description: None, default, is_required, span: Span::default() }
 }
 
 #[test]
