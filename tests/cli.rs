@@ -3,6 +3,8 @@
 //! `stdout`, `stderr`, `status`. `UPDATE=1 cargo test --test cli` rewrites them; a reviewer reads
 //! the diff.
 
+#![expect(clippy::unwrap_used, reason = "a test says what must hold by `unwrap`")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -12,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 mod harness;
 #[path = "cli/signals.rs"]
 mod signals;
+#[path = "cli/terminal.rs"]
+mod terminal;
 #[path = "cli/together.rs"]
 mod together;
 
