@@ -180,6 +180,7 @@ async fn what_cannot_be_started() {
     for (settings, error) in [
         (with(|settings| settings.cwd = Some("/no/such/folder".to_owned())), "E_CWD"),
         (with(|settings| settings.user = Some("--".to_owned())), "E_USER"),
+        (with(|settings| settings.env = vec![("A=B".to_owned(), String::new())]), "E_ARGUMENT"),
     ] {
         let end = world.run_as(&["true"], &settings, HASTY).await;
         assert_eq!((end.end, code(&end)), (End::NotStarted, error));
@@ -594,7 +595,7 @@ fn a_next_owner_ends_what_a_dead_one_left() {
 }
 
 fn next_owner() {
-    let mut stranger = Command::new("sleep").arg("4715.9").spawn().unwrap();
+    let mut stranger = Stranger(Command::new("sleep").arg("4715.9").spawn().unwrap());
     for has_cgroup in [true, false] {
         let scratch = tempfile::tempdir().unwrap();
         let run = RunId::generate();
@@ -626,9 +627,17 @@ fn next_owner() {
         assert!(ended.iter().any(|word| word.contains("(sleep) of user ")), "{ended:?}");
         assert_eq!(leftover::end_leftovers(scratch.path(), run), [""; 0], "once is enough");
     }
-    assert!(stranger.try_wait().unwrap().is_none(), "a stranger was ended");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert!(stranger.0.try_wait().unwrap().is_none(), "a stranger was ended");
+}
+
+/// A process that is none of the run's business; it ends with the test, however that ends.
+struct Stranger(std::process::Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn count(folder: &str) -> usize {

@@ -403,7 +403,8 @@ fn who_has_the_key_is_found_by_what_was_kept() {
 /// appends nothing more.
 #[test]
 fn a_running_agent_signs_nothing_that_it_did_not_check() {
-    let cases: [(&str, fn(&Connection), Code); 4] = [
+    type Case = (&'static str, fn(&Connection), Code);
+    let cases: [Case; 4] = [
         (
             "an entry of somebody's own",
             |conn| {

@@ -137,13 +137,11 @@ pub(super) fn processes_of_ours(path: &Path) -> Vec<i32> {
     if is_one_of_ours(path) { processes(path) } else { Vec::new() }
 }
 
-/// Ends all in a dead owner's cgroup and says what that was; nothing if it is not one of ours.
-pub(super) fn end_foreign(path: &Path) -> Vec<procfs::Stat> {
-    let stats = processes_of_ours(path).into_iter().filter_map(procfs::stat).collect();
+/// Ends all in a dead owner's cgroup; nothing if it is not one of ours.
+pub(super) fn end_foreign(path: &Path) {
     if is_one_of_ours(path) {
         kill(path);
     }
-    stats
 }
 
 /// Takes the folders of idle cgroups away. For the end of the program; attempts that follow

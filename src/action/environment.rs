@@ -111,6 +111,11 @@ pub(super) fn prepare(
     if argv.first().is_none_or(String::is_empty) {
         return Err(error("E_ARGUMENT", "there is no program to start".to_owned()));
     }
+    if let Some((name, _)) =
+        settings.env.iter().find(|(name, _)| name.is_empty() || name.contains('='))
+    {
+        return Err(error("E_ARGUMENT", format!("`{name}` cannot be the name of a variable")));
+    }
     let env = environment(settings, output_file, cx);
     let (program, argv) = match identity {
         Identity::Own => {

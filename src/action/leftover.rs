@@ -95,7 +95,10 @@ pub fn end_leftovers(scratch: &Path, run: RunId) -> Vec<String> {
     for round in 0.. {
         for path in &record.cgroups {
             if is_the_runs(path, &marker) {
-                cgroup::end_foreign(path).iter().for_each(&mut note);
+                // Named first: of the dead nobody knows the owner.
+                let inside = cgroup::processes_of_ours(path).into_iter();
+                inside.filter_map(procfs::stat).for_each(|stat| note(&stat));
+                cgroup::end_foreign(path);
             }
         }
         alive = find(&record, &marker);

@@ -321,16 +321,18 @@ extern "C" fn child_main(plan: *mut Plan) -> ! {
             target += 1;
         }
         libc::umask(0o022);
-        // Ignored signals would stay ignored (SIGPIPE is, in every Rust program).
-        let mut default: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        default.sa_sigaction = libc::SIG_DFL;
+        // Ignored signals would stay ignored (SIGPIPE is, in every Rust program). By the system
+        // call itself: the C library keeps two signals for its own use, and an ancestor of ours may
+        // have ignored those. All zeros is the kernel's `struct sigaction` for the default.
+        let default = [0_u64; 4];
         let mut signal = 1;
         while signal <= 64 {
-            libc::sigaction(signal, &raw const default, ptr::null_mut());
+            let none = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>());
             signal += 1;
         }
-        // Ours are opened close-on-exec; this is for what we ourselves were started with. Kernels
-        // before 5.11 lack it: `inherited_descriptors_closed` has seen to those.
+        // Ours are opened close-on-exec; this is for what we ourselves were started with, and for
+        // libraries that forget it. Kernels before 5.11 lack it, and then those are inherited.
         libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         let mut none = MaybeUninit::uninit();
         libc::sigemptyset(none.as_mut_ptr());

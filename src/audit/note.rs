@@ -127,7 +127,7 @@ impl Note {
 
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}\n", self.text)?;
+        writeln!(f, "{}", self.text)?;
         for line in &self.signatures {
             let body = [&line.key_id[..], &line.bytes].concat();
             writeln!(f, "{DASH}{} {}", line.name, STANDARD.encode(body))?;

@@ -155,7 +155,8 @@ impl Progress {
         }
         let name = words::name(end.status);
         let word = words::of_step(&name, &end.verdict.to_string());
-        let mut message = end.error.as_ref().map_or(String::new(), |err| err.message.clone());
+        let said = end.error.as_ref().map(|err| &err.message).or(end.note.as_ref());
+        let mut message = said.cloned().unwrap_or_default();
         if end.was_done {
             message = "nothing to do, its `done` holds".to_owned();
         }

@@ -157,6 +157,9 @@ pub(super) fn finding(step: &Value) -> String {
     if !said.is_empty() {
         parts.push(visible(said));
     }
+    if !text(step, "note").is_empty() {
+        parts.push(visible(text(step, "note")));
+    }
     let reason = text(step, "skip_reason");
     if !reason.is_empty() {
         parts.push(visible(words::skip_reason(reason)));

@@ -529,6 +529,7 @@ impl Moving<'_> {
             result,
             large,
             error: judged.error,
+            note: judged.note,
             measures: judged.measures,
             ..bare_finish(step.id.clone(), attempt, judged.status)
         };
@@ -565,6 +566,7 @@ impl Moving<'_> {
             result,
             large,
             error: judged.error,
+            note: judged.note,
             measures: judged.measures,
             ..bare_finish(step.id.clone(), attempt, judged.status)
         };

@@ -35,6 +35,8 @@ pub(super) struct Committer {
     rows: HashMap<RunId, RunRow>,
     is_poisoned: bool,
     has_reserve: bool,
+    /// It was given back to the disk, and is to be taken again when there is room.
+    wants_reserve: bool,
 }
 
 /// An append whose blobs are in place and whose facts are JSON.
@@ -63,7 +65,8 @@ impl Committer {
     ) -> Committer {
         let has_reserve = layout.fill_reserve();
         let rows = HashMap::new();
-        Committer { conn, layout, signer, vkey, tip, rows, is_poisoned: false, has_reserve }
+        let (is_poisoned, wants_reserve) = (false, false);
+        Committer { conn, layout, signer, vkey, tip, rows, is_poisoned, has_reserve, wants_reserve }
     }
 
     /// Commits what of `group` can be committed; one answer for each.
@@ -71,24 +74,24 @@ impl Committer {
         if self.is_poisoned {
             return group.iter().map(|_| Err(StoreError::Poisoned)).collect();
         }
-        let ready: Vec<Result<Ready<'_>, StoreError>> =
-            group.iter().map(|append| self.ready(append)).collect();
+        let mut ready: Vec<_> = group.iter().map(|append| self.ready(append)).collect();
         let is_refused = |answers: &[Answer]| {
             answers
                 .iter()
                 .zip(group)
                 .any(|(answer, append)| append.is_end && matches!(answer, Err(StoreError::Full(_))))
         };
-        let mut answers = self.write_all(&ready, |_| true);
+        let mut answers = self.write_all(&mut ready, |_| true);
         if is_refused(&answers) && self.has_reserve {
             // Room to record ends: what has happened must not be lost because others filled the
             // disk. What would begin is refused until there is room again.
             self.layout.release_reserve();
-            self.has_reserve = false;
-            let again: Vec<_> = group.iter().map(|append| self.ready(append)).collect();
-            answers = self.write_all(&again, |append| append.is_end);
-        } else if !self.has_reserve && answers.iter().any(Result::is_ok) {
+            (self.has_reserve, self.wants_reserve) = (false, true);
+            let mut again: Vec<_> = group.iter().map(|append| self.ready(append)).collect();
+            answers = self.write_all(&mut again, |append| append.is_end);
+        } else if self.wants_reserve && answers.iter().any(Result::is_ok) {
             self.has_reserve = self.layout.fill_reserve();
+            self.wants_reserve = !self.has_reserve;
         }
         if answers.iter().any(|answer| answer.as_ref().is_err_and(StoreError::is_fatal)) {
             // What the failed write left on the disk is unknown, and so is what a second try of
@@ -115,7 +118,7 @@ impl Committer {
 
     fn write_all(
         &mut self,
-        ready: &[Result<Ready<'_>, StoreError>],
+        ready: &mut [Result<Ready<'_>, StoreError>],
         is_welcome: impl Fn(&Append) -> bool,
     ) -> Vec<Answer> {
         let mut answers: Vec<Option<Answer>> = ready
@@ -132,7 +135,7 @@ impl Committer {
             && let Err(err) = self.transaction(ready, &mut answers)
         {
             // Nothing was written, so nobody was answered yes.
-            for (answer, ready) in answers.iter_mut().zip(ready) {
+            for (answer, ready) in answers.iter_mut().zip(&*ready) {
                 if ready.is_ok() && answer.as_ref().is_none_or(Result::is_ok) {
                     *answer = Some(Err(err.clone()));
                 }
@@ -144,7 +147,7 @@ impl Committer {
     /// Fills in the answers that are open. An error means that nothing was written.
     fn transaction(
         &mut self,
-        ready: &[Result<Ready<'_>, StoreError>],
+        ready: &mut [Result<Ready<'_>, StoreError>],
         answers: &mut [Option<Answer>],
     ) -> Result<(), StoreError> {
         run_sql(&self.conn, "BEGIN IMMEDIATE", "begin to append")?;
@@ -246,18 +249,18 @@ impl Committer {
 
     fn draft_and_write(
         &mut self,
-        ready: &[Result<Ready<'_>, StoreError>],
+        ready: &mut [Result<Ready<'_>, StoreError>],
         answers: &mut [Option<Answer>],
     ) -> Result<Option<Draft>, StoreError> {
         self.follow()?;
         let made = Made::after(&self.tip);
         let mut draft = Draft { made, rows: HashMap::new(), finished: Vec::new() };
         let mut taken: Vec<(usize, &Ready<'_>)> = Vec::new();
-        for (index, ready) in ready.iter().enumerate() {
+        for (index, ready) in ready.iter_mut().enumerate() {
             let (None, Ok(ready)) = (&answers[index], ready) else { continue };
             match self.add(&mut draft, ready) {
                 Ok((first_seq, last_seq)) => {
-                    taken.push((index, ready));
+                    taken.push((index, &*ready));
                     answers[index] = Some(Ok(Appended {
                         first_seq,
                         last_seq,
@@ -297,21 +300,21 @@ impl Committer {
         Ok(Some(draft))
     }
 
-    /// Judges one append and adds its entries to the draft, or leaves the draft as it was. Returns
+    /// Judges one append and moves its facts into the draft, or leaves the draft as it was. Returns
     /// its first and its last entry.
-    fn add(&self, draft: &mut Draft, ready: &Ready<'_>) -> Result<(u64, u64), StoreError> {
+    fn add(&self, draft: &mut Draft, ready: &mut Ready<'_>) -> Result<(u64, u64), StoreError> {
         let append = ready.append;
         let mut row = self.judge(draft, append)?;
         let (before, tip) = (draft.made.entries.len(), draft.made.tip.clone());
         let first_seq = tip.tree.size();
-        for fact in &ready.facts {
+        for fact in std::mem::take(&mut ready.facts) {
             let place = Place {
                 seq: draft.made.tip.tree.size(),
                 prev: draft.made.tip.prev,
                 time: append.time,
                 run: append.run,
             };
-            match entry::build(fact.clone(), &place) {
+            match entry::build(fact, &place) {
                 Ok(bytes) => draft.made.push(bytes, append.run.map(|run| *run.as_bytes())),
                 Err(err) => {
                     draft.made.truncate(before, tip);

@@ -210,15 +210,20 @@ impl Layout {
         if fs::metadata(&path).is_ok_and(|found| found.len() == RESERVE_BYTES) {
             return true;
         }
-        let Ok(file) = create_private(&path) else { return false };
+        let Ok(mut file) = create_private(&path) else { return false };
         let mode = rustix::fs::FallocateFlags::empty();
-        match rustix::fs::fallocate(&file, mode, 0, RESERVE_BYTES) {
-            Ok(()) => true,
-            Err(_) => {
-                let _ = fs::remove_file(&path);
-                false
+        let filled = match rustix::fs::fallocate(&file, mode, 0, RESERVE_BYTES) {
+            // Where room cannot be set aside unwritten, what is written takes it.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                let zeros = std::io::repeat(0).take(RESERVE_BYTES);
+                std::io::copy(&mut { zeros }, &mut file).is_ok()
             }
+            filled => filled.is_ok(),
+        };
+        if !filled {
+            let _ = fs::remove_file(&path);
         }
+        filled
     }
 
     /// Gives the reserve back to the disk.

@@ -434,6 +434,9 @@ pub fn line(time: Timestamp, event: &Event) -> String {
     if let Some(message) = value["error"]["message"].as_str() {
         words.push(format!("error={message:?}"));
     }
+    if let Some(note) = value["note"].as_str() {
+        words.push(format!("note={note:?}"));
+    }
     if let Some(result) = value["result"].as_object() {
         let shown: Map<String, Value> =
             result.iter().filter(|(key, _)| *key != "exit_code").map(|(k, v)| (k.clone(), v.clone())).collect();
