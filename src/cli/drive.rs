@@ -14,9 +14,11 @@ use super::exit::{Exit, Failure};
 use super::manual::Questions;
 use super::progress::{Progress, REDRAW};
 use super::report::Out;
-use super::state;
-use crate::engine::{Begun, Commit, Control, Ended, Engine, EngineError, Notice, ThisHost, Wires};
-use crate::run::event::RunOutcome;
+use super::{history, state, summary};
+use crate::engine::{
+    Begun, Commit, Control, Ended, Engine, EngineError, Notice, ThisHost, Wires, load,
+};
+use crate::run::event::{RunOutcome, RunState};
 use crate::store::{OpenMode, Store};
 use crate::time::SystemClock;
 
@@ -69,12 +71,22 @@ impl Motor {
     ///
     /// Exit 6 or 7.
     pub(super) fn settle(&self, out: Out) -> Result<(), Failure> {
-        for run in self.runtime.block_on(self.engine.settle_dead())? {
+        let settled = self.runtime.block_on(self.engine.settle_dead())?;
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let reader = self.engine.store.reader()?;
+        for run in settled {
+            let Some(row) = reader.run_row(run)? else { continue };
+            if row.state == RunState::WaitingApproval {
+                continue; // It was left to wait for a person, and still does.
+            }
+            let held = load(&reader, run).ok().and_then(|loaded| history::held(&loaded));
             out.warn(&format!("the process of run {run} died while it was under way"));
             out.say(&format!("  look: runwarden runs show {run}"));
-            out.say(&format!(
-                "  go on: runwarden runs resume {run} --retry (or --skip, or --stop)"
-            ));
+            for way in summary::ways_to_resume(&run.to_string(), held.is_some()) {
+                out.say(&format!("  go on: {way}"));
+            }
         }
         Ok(())
     }
