@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::load::{facts_after, load, read_blob};
 use super::prepare::Prepared;
 use super::step::{AttemptEnd, Bench};
-use super::{Commit, Control, Ended, Engine, EngineError, Notice, Request, Wires, owner};
+use super::{Commit, Control, Ended, Engine, EngineError, Notice, Request, Wires, owner, sweep};
 use crate::action::{Cancel, Live};
 use crate::id::{Digest, Epoch, RunId};
 use crate::limits::FOREIGN_POLL;
@@ -396,6 +396,7 @@ impl Engine {
     pub async fn settle_dead(&self) -> Result<Vec<RunId>, EngineError> {
         let reader = self.store.reader()?;
         let mut settled = Vec::new();
+        sweep::scratch(&reader);
         for row in reader.unfinished()?.rows {
             if row.owner == owner::nobody() || owner::is_alive(&row.owner) {
                 continue;
@@ -483,6 +484,7 @@ struct Driver<'a> {
 }
 
 /// What woke the loop.
+#[expect(clippy::large_enum_variant, reason = "one at a time is there, on the stack")]
 enum Woken {
     Done(Result<(tokio::task::Id, Joined), tokio::task::JoinError>),
     Control(Control),
