@@ -11,6 +11,7 @@ use super::summary::{moment, text};
 use super::{history, inputs, state};
 use crate::engine::load;
 use crate::run::event::{Event, RunState};
+use crate::run::graph::NodeIx;
 use crate::store::{Reader, RunFilter, RunRow};
 
 /// `approvals …`.
@@ -47,9 +48,9 @@ fn list(global: &Global, out: Out) -> Result<Exit, Failure> {
 fn of_run(reader: &Reader, row: &RunRow) -> Result<Vec<Value>, Failure> {
     let loaded = load(reader, row.id)?;
     let mut waiting = Vec::new();
-    for (ix, _) in loaded.run.under_way() {
+    for ix in (0..loaded.run.graph.nodes.len()).map(NodeIx) {
         let step = loaded.run.graph.step(ix);
-        if !loaded.run.is_manual(ix) {
+        if !loaded.run.is_manual(ix) || !loaded.run.state_of(ix).is_active() {
             continue;
         }
         let started = loaded.facts.iter().rev().find_map(|fact| match &fact.event {

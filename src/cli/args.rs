@@ -51,6 +51,7 @@ pub(super) struct Cli {
 
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(super) struct Global {
     /// Configuration file; this version runs without one and refuses to ignore one
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -287,6 +288,9 @@ pub(super) struct RunsList {
     /// Only runs of this ticket
     #[arg(long, value_name = "ID")]
     pub(super) ticket: Option<String>,
+    /// Only runs that have this target
+    #[arg(long, value_name = "NAME")]
+    pub(super) target: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(super) limit: usize,
@@ -332,7 +336,9 @@ pub(super) struct Decision {
 
 /// `runs resume`.
 #[derive(Args, Debug)]
-#[command(group = clap::ArgGroup::new("decision").required(true).args(["retry", "skip", "stop"]))]
+#[command(group = clap::ArgGroup::new("decision").args(["retry", "skip", "stop"]))]
+#[command(after_help = "\
+Without --retry, --skip or --stop the run goes on where nothing has to be decided.")]
 pub(super) struct Resume {
     /// Id of the run, or its beginning
     #[arg(value_name = "RUN")]

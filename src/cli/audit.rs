@@ -186,9 +186,7 @@ fn verify(args: &Verify, global: &Global, out: Out) -> Result<Exit, Failure> {
             return Err(Failure::request(format!("there is no log in `{}`", folder.display()))
                 .hint("name a state folder, or a folder in the tlog-tiles layout"));
         }
-        Err(err) => {
-            return Err(Failure::request(format!("the log cannot be verified: {}", chain(&err))));
-        }
+        Err(err) => return Err(Failure::request(format!("failed to {}", chain(&err)))),
     };
     let reached = level(report.level);
     print_report(&report, out)?;
@@ -214,7 +212,7 @@ fn trust(args: &Verify) -> Result<Trust, Failure> {
     for text in &args.key {
         match text.parse() {
             Ok(key) => trust.keys.push(key),
-            Err(err) => wrong.push(format!("`{}` is no key: {err}", visible(text))),
+            Err(err) => wrong.push(format!("`{}`: failed to {err}", visible(text))),
         }
     }
     for path in &args.since {
@@ -230,9 +228,9 @@ fn trust(args: &Verify) -> Result<Trust, Failure> {
 fn read_note(path: &Path) -> Result<String, String> {
     let bytes = super::source::read(path)
         .map_err(|err| format!("failed to read `{}`: {err}", path.display()))?;
-    let bad = |why: &dyn std::fmt::Display| format!("`{}` is no checkpoint: {why}", path.display());
+    let bad = |why: &dyn std::fmt::Display| format!("`{}`: failed to {why}", path.display());
     if bytes.len() > NOTE_BYTES_MAX {
-        return Err(bad(&"it is too long"));
+        return Err(bad(&"read a signed note: it is too long"));
     }
     let note = Note::parse(&bytes).map_err(|err| bad(&err))?;
     checkpoint::Checkpoint::parse(note.text()).map_err(|err| bad(&err))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -14,9 +14,11 @@ use super::exit::{Exit, Failure};
 use super::manual::Questions;
 use super::progress::{Progress, REDRAW};
 use super::report::Out;
-use super::state;
-use crate::engine::{Begun, Commit, Control, Ended, Engine, EngineError, Notice, ThisHost, Wires};
-use crate::run::event::RunOutcome;
+use super::{history, state, summary};
+use crate::engine::{
+    Begun, Commit, Control, Ended, Engine, EngineError, Notice, ThisHost, Wires, load,
+};
+use crate::run::event::{RunOutcome, RunState};
 use crate::store::{OpenMode, Store};
 use crate::time::SystemClock;
 
@@ -54,11 +56,12 @@ impl Motor {
             perform: Arc::new(ThisHost),
             commit: Commit::InPlace,
         };
-        // Two threads: what an action computes does not hold up the deadlines of the others.
-        let runtime =
-            Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|err| {
-                Failure::new(Exit::Store, format!("failed to start threads: {err}"))
-            })?;
+        // Of the people at the terminal; the run itself has a thread and a runtime of its own, so
+        // that a terminal which does not read holds up no deadline.
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|err| Failure::new(Exit::Store, format!("failed to start threads: {err}")))?;
         Ok(Motor { engine, runtime })
     }
 
@@ -68,12 +71,22 @@ impl Motor {
     ///
     /// Exit 6 or 7.
     pub(super) fn settle(&self, out: Out) -> Result<(), Failure> {
-        for run in self.runtime.block_on(self.engine.settle_dead())? {
+        let settled = self.runtime.block_on(self.engine.settle_dead())?;
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let reader = self.engine.store.reader()?;
+        for run in settled {
+            let Some(row) = reader.run_row(run)? else { continue };
+            if row.state == RunState::WaitingApproval {
+                continue; // It was left to wait for a person, and still does.
+            }
+            let held = load(&reader, run).ok().and_then(|loaded| history::held(&loaded));
             out.warn(&format!("the process of run {run} died while it was under way"));
             out.say(&format!("  look: runwarden runs show {run}"));
-            out.say(&format!(
-                "  go on: runwarden runs resume {run} --retry (or --skip, or --stop)"
-            ));
+            for way in summary::ways_to_resume(&run.to_string(), held.is_some()) {
+                out.say(&format!("  go on: {way}"));
+            }
         }
         Ok(())
     }
@@ -97,12 +110,19 @@ impl Motor {
         self.runtime.spawn(listen(control.clone(), signalled));
         drop(guard);
         let engine = self.engine.clone();
-        let handle: Handle = self.runtime.handle().clone();
         let wires = Wires { control: commands, notices: told, waits };
+        let run = questions.run();
+        let scratch = move |source| EngineError::Scratch { run, source };
         let driving = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || handle.block_on(engine.drive(begun, wires)))
-            .map_err(|source| EngineError::Scratch { run: questions.run(), source })?;
+            .spawn(move || {
+                // One thread for all of a run: what comes back from a step is decided, recorded and
+                // followed by the next step without a switch of threads.
+                let runtime =
+                    Builder::new_current_thread().enable_all().build().map_err(scratch)?;
+                runtime.block_on(engine.drive(begun, wires))
+            })
+            .map_err(scratch)?;
         self.runtime.block_on(async {
             let mut tick = tokio::time::interval(REDRAW);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

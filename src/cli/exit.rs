@@ -112,10 +112,40 @@ pub(super) fn chain(err: &dyn std::error::Error) -> String {
     text
 }
 
+/// What the store says; where that is what it was doing, as a sentence.
+fn said(err: &StoreError) -> String {
+    let text = chain(err);
+    match err {
+        StoreError::Locked(_)
+        | StoreError::Full(_)
+        | StoreError::ReadOnly(_)
+        | StoreError::NewerSchema { .. }
+        | StoreError::Missing(_)
+        | StoreError::Io { .. }
+        | StoreError::Poisoned
+        | StoreError::StaleEpoch { .. }
+        | StoreError::Conflict { .. }
+        | StoreError::RunExists(_)
+        | StoreError::KeyMissing(_)
+        | StoreError::BadKey { .. } => format!("failed to {text}"),
+        _ => text,
+    }
+}
+
+/// Whether the path leads nowhere, so that no disk is to blame.
+fn is_wrong_path(source: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    let kind = source.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    matches!(kind, Some(NotFound | NotADirectory | InvalidFilename))
+}
+
 impl From<StoreError> for Failure {
     fn from(err: StoreError) -> Failure {
-        let failure = Failure::new(exit_of(&err), chain(&err));
+        let failure = Failure::new(exit_of(&err), said(&err));
         match &err {
+            StoreError::Io { source, .. } if is_wrong_path(&**source) => {
+                failure.hint("name a folder that can be made with `--state DIR`")
+            }
             StoreError::Locked(_) => failure.hint(
                 "another process held the state folder for 30 s: wait until it is done, or find it \
                  with `fuser -v STATE/log.db`",

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::args::Global;
 use super::exit::Failure;
 use super::report::{Out, visible};
+use super::summary::Beside;
 use super::{output, state, summary};
-use crate::engine::{EngineError, load, owner, show};
+use crate::engine::{EngineError, Loaded, load, owner, show};
 use crate::id::RunId;
 use crate::run::event::RunState;
 use crate::store::{Found, Reader, RunRow, StoreError};
@@ -92,6 +93,18 @@ pub(super) fn shown(reader: &Reader, id: RunId) -> Result<Value, Failure> {
     Ok(shown)
 }
 
+/// The step that waits for a person's decision.
+pub(super) fn held(loaded: &Loaded) -> Option<String> {
+    let ix = loaded.run.first_held()?;
+    Some(loaded.run.graph.step(ix).id.clone())
+}
+
+/// What of a run its JSON does not say.
+fn beside(reader: &Reader, loaded: &Loaded) -> Result<Beside, Failure> {
+    let row = row(reader, loaded.run.id)?;
+    Ok(Beside { is_orphan: is_orphan(&row), is_held: held(loaded).is_some() })
+}
+
 /// Everything about a run, or its JSON.
 ///
 /// # Errors
@@ -104,8 +117,8 @@ pub(super) fn print_whole(reader: &Reader, id: RunId, out: Out) -> Result<(), Fa
     }
     let loaded = load(reader, id)?;
     let tails = |step: &str| output::tail(reader, &loaded, step);
-    let is_orphan = is_orphan(&row(reader, id)?);
-    out.result(&summary::whole(&value, is_orphan, out.stdout, &tails))
+    let beside = beside(reader, &loaded)?;
+    out.result(&summary::whole(&value, beside, out.stdout, &tails))
 }
 
 /// What people want to know when a run is over or waits, or its JSON.
@@ -118,10 +131,12 @@ pub(super) fn print_brief(reader: &Reader, id: RunId, out: Out) -> Result<(), Fa
     if out.is_json() {
         return out.json(&value);
     }
-    if out.is_quiet {
+    let is_good = matches!(summary::standing(&value), "succeeded" | "degraded");
+    if out.is_quiet && is_good {
         return Ok(());
     }
     let loaded = load(reader, id)?;
     let tails = |step: &str| output::tail(reader, &loaded, step);
-    out.result(&summary::brief(&value, out.stdout, &tails))
+    let beside = beside(reader, &loaded)?;
+    out.result(&summary::brief(&value, beside, out.stdout, &tails))
 }

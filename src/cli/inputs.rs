@@ -94,6 +94,9 @@ fn text_of(path: &Path) -> Result<String, String> {
 fn object(path: &Path) -> Result<Map<String, Value>, String> {
     let text = text_of(path)?;
     let shown = path.display();
+    if text.trim().is_empty() {
+        return Err(format!("`{shown}` is empty: expected an object of inputs"));
+    }
     let value = match serde_json::from_str(&text) {
         Ok(value) => value,
         Err(_) => {

@@ -47,6 +47,7 @@ pub fn main() -> ExitCode {
         Err(err) if is_plugin && err.use_stderr() => {
             let text = err.to_string();
             let first = text.lines().next().unwrap_or_default();
+            let first = first.strip_prefix("error: ").unwrap_or(first);
             return plugin_failure(&Out::plain(), first);
         }
         Err(err) => {
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         }
     };
     let out = Out::new(&cli.global);
+    let out = if is_plugin && !out.is_verbose { out.for_plugin() } else { out };
     match call(&cli, out) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -1,5 +1,8 @@
 //! `plan`: what a run would do, as text or JSON, from the frozen plan alone. Touches no state.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::args::Plan;
@@ -7,9 +10,12 @@ use super::exit::{Exit, Failure};
 use super::report::{Out, indent, inline, table, visible, visible_text};
 use super::{inputs, source};
 use crate::engine::Prepared;
+use crate::unit::show_duration;
 
 /// Keys of a step that its heading says.
-const HEADING: [&str; 3] = ["id", "action", "effect"];
+const HEADING: [&str; 4] = ["id", "action", "effect", "title"];
+/// Keys of a step that stand on its last line.
+const LAST: [&str; 4] = ["timeout_seconds", "on_failure", "on_interrupt", "idempotent"];
 /// Keys of a step that are shown first, in this order; the rest follows as it stands.
 const FIRST: [&str; 5] = ["target", "for_each", "when", "needs", "process"];
 
@@ -48,7 +54,7 @@ fn text(prepared: &Prepared) -> String {
         let is_shown_elsewhere =
             matches!(key.as_str(), "runbook" | "targets" | "inputs" | "steps" | "finally");
         if !is_shown_elsewhere {
-            row(&key.replace('_', " "), inline(value));
+            row(&bare(key), span(key, value));
         }
     }
     shown.push_str(&table(&rows));
@@ -59,8 +65,11 @@ fn text(prepared: &Prepared) -> String {
             .collect();
         shown.push_str(&format!("\ninputs\n{}", table(&rows)));
     }
+    let titles = super::run::titles(runbook).titles;
+    let mut titled = plan.json.clone();
+    add_titles(&mut titled, &titles);
     for list in ["steps", "finally"] {
-        if let Some(steps) = plan.json[list].as_array() {
+        if let Some(steps) = titled[list].as_array() {
             shown.push_str(&format!("\n{list}\n"));
             shown.push_str(&indent(&steps_text(steps), "  "));
         }
@@ -83,13 +92,14 @@ fn step_text(number: usize, step: &Value) -> String {
     let (id, action, effect) = (get("id"), get("action"), get("effect"));
     // A step without an id of its own is called by its place.
     let name = if id == number.to_string() { format!("{id}.") } else { format!("{number}. {id}") };
-    let mut shown = format!("{name}  {action} [{effect}]\n");
+    let heading = format!("{name}  {action} [{effect}]  {}", get("title"));
+    let mut shown = format!("{}\n", heading.trim_end());
     let mut body = String::new();
     if let Some(done) = step.get(&action) {
         body.push_str(&action_text(&action, done));
     }
     let map = step.as_object().cloned().unwrap_or_default();
-    let is_done = |key: &str| HEADING.contains(&key) || key == action;
+    let is_done = |key: &str| HEADING.contains(&key) || LAST.contains(&key) || key == action;
     for key in FIRST {
         if let Some(value) = map.get(key).filter(|_| !is_done(key)) {
             body.push_str(&field_text(key, value));
@@ -100,8 +110,33 @@ fn step_text(number: usize, step: &Value) -> String {
             body.push_str(&field_text(key, value));
         }
     }
+    // What every step has stands on one line.
+    let last: Vec<String> = LAST
+        .iter()
+        .filter_map(|key| map.get(*key).map(|value| format!("{}: {}", bare(key), span(key, value))))
+        .collect();
+    if !last.is_empty() {
+        body.push_str(&format!("{}\n", last.join(", ")));
+    }
     shown.push_str(&indent(&body, "   "));
     shown
+}
+
+/// A key without its unit.
+fn bare(key: &str) -> String {
+    visible(key.strip_suffix("_seconds").unwrap_or(key))
+}
+
+/// A value; seconds as people say them.
+fn span(key: &str, value: &Value) -> String {
+    // A `wait` has its spans without the unit in their names.
+    let is_span =
+        key.ends_with("_seconds") || matches!(key, "every" | "stable" | "timeout" | "wait");
+    let seconds = value.as_f64().filter(|_| is_span);
+    match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(span) => show_duration(span),
+        None => inline(value),
+    }
 }
 
 /// What the action itself is given.
@@ -123,6 +158,22 @@ fn action_text(action: &str, value: &Value) -> String {
         }
         (_, Value::Null) => String::new(),
         (_, other) => block_or_line(action, other),
+    }
+}
+
+/// Puts the titles of steps beside their ids: the plan itself, which is signed, has none.
+fn add_titles(value: &mut Value, titles: &BTreeMap<String, String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| add_titles(item, titles)),
+        Value::Object(map) => {
+            map.values_mut().for_each(|value| add_titles(value, titles));
+            let id = map.get("id").and_then(Value::as_str).unwrap_or_default();
+            let title = titles.get(id).filter(|title| *title != id).cloned();
+            if let (Some(title), true) = (title, map.contains_key("action")) {
+                map.insert("title".to_owned(), Value::String(title));
+            }
+        }
+        _ => {}
     }
 }
 
@@ -200,7 +251,7 @@ fn block_or_line(key: &str, value: &Value) -> String {
         Value::String(text) if text.trim_end().contains('\n') => {
             format!("{name}:\n{}", indent(&visible_text(text), "| "))
         }
-        other => format!("{name}: {}\n", inline(other)),
+        other => format!("{}: {}\n", bare(key), span(key, other)),
     }
 }
 
@@ -264,7 +315,6 @@ mod tests {
 2. go  command [change]
    true
    when: inputs.x
-   timeout_seconds: 600.0
    novel:
      a: [1]
    rollback:
@@ -274,6 +324,7 @@ mod tests {
    done:
      1. d  file [read]
         path: /x
+   timeout: 10m 00s
 ";
         assert_eq!(step_text(2, &step), want);
         assert_eq!(

@@ -155,7 +155,8 @@ impl Progress {
         }
         let name = words::name(end.status);
         let word = words::of_step(&name, &end.verdict.to_string());
-        let mut message = end.error.as_ref().map_or(String::new(), |err| err.message.clone());
+        let said = end.error.as_ref().map(|err| &err.message).or(end.note.as_ref());
+        let mut message = said.cloned().unwrap_or_default();
         if end.was_done {
             message = "nothing to do, its `done` holds".to_owned();
         }
@@ -284,7 +285,9 @@ impl Progress {
         let mut lines = Vec::new();
         for running in self.running.iter().take(LIVE_LINES_MAX) {
             let title = self.titles.titles.get(&running.step).unwrap_or(&running.step);
-            let title = pad(&visible(title), self.title_width);
+            // Half the line is left for what the step prints.
+            let wide = self.title_width.min(columns / 2);
+            let title = pad(&cut(&visible(title), wide), wide);
             let took = show_duration(running.since.elapsed());
             let line = format!("{spinner} {title}  {took:>7}  {}", last_line(running));
             lines.push(cut(line.trim_end(), columns));

@@ -17,6 +17,8 @@ pub(super) struct Out {
     pub(super) format: Format,
     /// Nothing but errors.
     pub(super) is_quiet: bool,
+    /// Not even errors: standard error stays empty.
+    pub(super) is_mute: bool,
     /// More than usual.
     pub(super) is_verbose: bool,
     /// How standard output is painted.
@@ -41,6 +43,7 @@ impl Out {
         Out {
             format: global.output,
             is_quiet: global.quiet,
+            is_mute: false,
             is_verbose: global.verbose,
             stdout: Paint { is_on: env.decide(global.color, stdout) },
             stderr: Paint { is_on: stderr_has_colours },
@@ -56,6 +59,7 @@ impl Out {
         Out {
             format: Format::Text,
             is_quiet: false,
+            is_mute: false,
             is_verbose: false,
             stdout: Paint::OFF,
             stderr: Paint::OFF,
@@ -63,6 +67,12 @@ impl Out {
             is_live: false,
             can_ask: false,
         }
+    }
+
+    /// For a monitoring system, which may take standard error for a part of the one line.
+    #[must_use]
+    pub(super) fn for_plugin(self) -> Out {
+        Out { is_quiet: true, is_mute: true, is_live: false, can_ask: false, ..self }
     }
 
     /// Whether standard output is JSON.
@@ -100,7 +110,9 @@ impl Out {
 
     /// A line on standard error. If nobody reads it, that changes nothing.
     pub(super) fn say_always(&self, line: &str) {
-        let _ = writeln!(io::stderr().lock(), "{line}");
+        if !self.is_mute {
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        }
     }
 
     /// A warning on standard error.
@@ -112,7 +124,8 @@ impl Out {
     pub(super) fn fail(&self, failure: &Failure) {
         if !failure.message.is_empty() {
             let word = self.stderr.red("error");
-            self.say_always(&format!("{word}: {}", visible_text(&failure.message)));
+            let message = visible_text(&failure.message).replace('\n', "\n       ");
+            self.say_always(&format!("{word}: {message}"));
         }
         for hint in &failure.hints {
             let word = self.stderr.dim("hint");

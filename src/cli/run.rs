@@ -15,7 +15,7 @@ use super::{history, inputs, source, state, summary};
 use crate::engine::{Begun, Ended, Prepared, Request, load};
 use crate::id::RunId;
 use crate::run::event::Requester;
-use crate::runbook::model::{Action, Effect, Kind, Runbook};
+use crate::runbook::model::{Action, Effect, Kind, Runbook, Step};
 use crate::store::{Reader, RunFilter};
 
 /// `run`.
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure
     let motor = Motor::open(&folder, out)?;
     motor.settle(out)?;
     check_pin(&motor.engine.store.reader()?, &prepared.runbook, args.pinned, out)?;
-    let can_ask = out.can_ask && !args.nagios;
+    let can_ask = out.can_ask;
     if can_ask && !args.yes && !may_change(&prepared, out)? {
         out.say("nothing was started");
         return Ok(Exit::Cancelled);
@@ -169,12 +169,8 @@ fn check_pin(reader: &Reader, runbook: &Runbook, is_pinned: bool, out: Out) -> R
 /// Asks once whether the changes of the plan may be made; true if there are none.
 fn may_change(prepared: &Prepared, out: Out) -> Result<bool, Failure> {
     let mut changes = Vec::new();
-    prepared.runbook.walk(&mut |step| {
-        let is_holder = matches!(step.action, Action::Block(_) | Action::Switch(_));
-        if step.effect == Effect::Change && !is_holder {
-            changes.push(step.id.clone());
-        }
-    });
+    changing(&prepared.runbook.steps, &mut changes);
+    changing(&prepared.runbook.finally, &mut changes);
     if changes.is_empty() {
         return Ok(true);
     }
@@ -197,6 +193,17 @@ fn may_change(prepared: &Prepared, out: Out) -> Result<bool, Failure> {
         Ok(_) => Ok(matches!(answer.trim(), "y" | "Y" | "yes")),
         Err(err) => Err(Failure::request(format!("failed to read the answer: {err}"))
             .hint("`--yes` does not ask")),
+    }
+}
+
+/// The ids of the steps that change something; rollbacks only undo what these do.
+fn changing(steps: &[Step], ids: &mut Vec<String>) {
+    for step in steps {
+        let inner = step.inner();
+        if step.effect == Effect::Change && inner.is_empty() {
+            ids.push(step.id.clone());
+        }
+        inner.into_iter().for_each(|steps| changing(steps, ids));
     }
 }
 

@@ -11,7 +11,7 @@ use super::progress::{Progress, REDRAW};
 use super::report::{Out, count, cut, table, visible};
 use super::run::{Wishes, tell_end, titles, to_end};
 use super::{history, output, state, summary, words};
-use crate::engine::load;
+use crate::engine::{EngineError, load};
 use crate::limits::FOREIGN_POLL;
 use crate::run::event::{ResumeAction, RunState};
 use crate::runbook::model::Kind;
@@ -63,7 +63,10 @@ fn list(args: &RunsList, global: &Global, out: Out) -> Result<Exit, Failure> {
     }
     // The state is judged here, since the store does not know who is alive.
     rows.retain(|row| wanted.is_none_or(|wanted| history::told_state(row) == wanted));
-    rows.truncate(args.limit);
+    if rows.len() > args.limit {
+        rows.truncate(args.limit);
+        out.say(&format!("the newest {}; --limit N shows more", args.limit));
+    }
     if out.is_json() {
         out.json(&rows.iter().map(row_json).collect())?;
     } else if rows.is_empty() {
@@ -87,9 +90,11 @@ fn filter(args: &RunsList, now: Timestamp) -> Result<RunFilter, Failure> {
         ticket: args.ticket.clone(),
         since: at(&args.since)?,
         until: at(&args.until)?,
+        target: args.target.clone(),
+        // One more, to know whether there are more.
         limit: match args.state_is {
             Some(_) => None,
-            None => Some(u32::try_from(args.limit).unwrap_or(u32::MAX)),
+            None => Some(u32::try_from(args.limit).unwrap_or(u32::MAX).saturating_add(1)),
         },
         ..RunFilter::default()
     })
@@ -240,11 +245,20 @@ fn resume(args: &Resume, global: &Global, out: Out) -> Result<Exit, Failure> {
     let (action, step) = match (&args.retry, &args.skip) {
         (Some(step), _) => (ResumeAction::Retry, step.clone()),
         (_, Some(step)) => (ResumeAction::Skip, step.clone()),
-        _ => (ResumeAction::Stop, None),
+        _ if args.stop => (ResumeAction::Stop, None),
+        _ => (ResumeAction::Continue, None),
     };
     let motor = Motor::open(&state::folder(global)?, out)?;
     let (by, comment) = (state::principal(), args.comment.clone());
-    let begun = motor.runtime.block_on(motor.engine.resume(id, action, step, by, comment))?;
+    let resumed = motor.engine.resume(id, action, step, by, comment);
+    let begun = motor.runtime.block_on(resumed).map_err(|err| {
+        let needs_decision = matches!(err, EngineError::Rejected { .. });
+        let failure = Failure::from(err);
+        match needs_decision && action == ResumeAction::Continue {
+            true => failure.hint("decide about the step that is held: --retry, --skip or --stop"),
+            false => failure,
+        }
+    })?;
     let wishes = Wishes { waits: !args.no_wait, can_ask: out.can_ask, is_nagios: false };
     let (ended, _) = to_end(&motor, begun, &wishes, out)?;
     motor.stop();

@@ -58,8 +58,7 @@ pub(super) fn prepared(
             say(&problems);
             Err(Failure::request(format!("`{shown}` has errors: nothing was run")))
         }
-        Err(Refused::Inputs(lines)) => Err(Failure::request(lines.join("\n"))
-            .hint(format!("`runwarden plan {shown} -i name=value` tries inputs without running"))),
+        Err(Refused::Inputs(lines)) => Err(Failure::request(lines.join("\n"))),
         Err(refused @ Refused::File { .. }) => {
             Err(Failure::new(Exit::Request, super::exit::chain(&refused)))
         }
@@ -76,9 +75,7 @@ fn unreadable(path: &Path, err: &io::Error) -> Failure {
         }
         io::ErrorKind::NotFound => {
             let guess = path.with_extension("yaml");
-            if path.as_os_str().is_empty() {
-                Failure::request("the path of the runbook is empty")
-            } else if !is_yaml(path) && guess.is_file() {
+            if !is_yaml(path) && guess.is_file() {
                 failure.hint(format!("did you mean `{}`?", guess.display()))
             } else if is_name(path) {
                 failure.hint(

@@ -21,7 +21,7 @@ pub(super) fn folder(global: &Global) -> Result<PathBuf, Failure> {
         };
     }
     by_environment(|name| env::var_os(name).map(PathBuf::from)).ok_or_else(|| {
-        Failure::request("there is no place for the signed log: `HOME` is not set")
+        Failure::request("there is no place for the signed log: `HOME` is no absolute path")
             .hint("name a folder with `--state DIR`, or set `STATE_DIRECTORY`")
     })
 }

@@ -28,6 +28,15 @@ pub(super) struct Tail {
     pub(super) is_cut: bool,
 }
 
+/// What of a run its JSON does not say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside {
+    /// Its process died while it was under way.
+    pub(super) is_orphan: bool,
+    /// A step waits for a person's decision.
+    pub(super) is_held: bool,
+}
+
 /// Text of a field; empty if it is absent.
 pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -74,14 +83,18 @@ pub(super) fn manual(run: &Value) -> Option<&str> {
 
 /// What is said when a command that drove a run is done with it.
 #[must_use]
-pub(super) fn brief(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
+pub(super) fn brief(run: &Value, beside: Beside, paint: Paint, tails: &Tails<'_>) -> String {
     if text(&run["runbook"], "kind") == "health-check" && !text(run, "outcome").is_empty() {
         return health(run, paint, tails);
     }
+    let problems = problems(run, Told::All, paint, tails);
     let mut shown = headline(run, paint);
-    shown.push_str(&problems(run, paint, tails));
+    if problems.is_empty() {
+        shown.push_str(&message(run));
+    }
+    shown.push_str(&problems);
     shown.push_str(&fields(run, &["outputs", "measures"]));
-    shown.push_str(&footer(run));
+    shown.push_str(&footer(run, beside));
     shown
 }
 
@@ -91,7 +104,9 @@ fn health(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
     let title = visible(text(runbook, "title"));
     let host = visible(&crate::engine::owner::host_name());
     let at = moment(text(run, "finished_at"));
-    let mut shown = format!("{} on {host}, {at}\n\n", paint.bold(&title));
+    let mut shown = format!("{} on {host}, {at}\n", paint.bold(&title));
+    shown.push_str(&headline(run, paint));
+    shown.push('\n');
     let told: Vec<&Value> = steps(run).iter().filter(|step| is_told(step)).collect();
     let widest = told.iter().map(|step| width(&visible(text(step, "title")))).max().unwrap_or(0);
     let mut counts: Vec<(&str, usize)> = Vec::new();
@@ -109,14 +124,13 @@ fn health(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
     let words: Vec<String> =
         counts.iter().map(|(name, number)| format!("{number} {name}")).collect();
     shown.push_str(&format!("\n{}: {}\n", count(told.len(), "check"), words.join(", ")));
-    let failed = problems(run, paint, tails);
+    let failed = problems(run, Told::WithOutput, paint, tails);
     if !failed.is_empty() {
         shown.push_str(&failed);
         shown.push('\n');
     }
-    shown.push_str(&headline(run, paint));
     shown.push_str(&fields(run, &["outputs", "measures"]));
-    shown.push_str(&footer(run));
+    shown.push_str(&footer(run, Beside::default()));
     shown
 }
 
@@ -133,12 +147,18 @@ fn is_told(step: &Value) -> bool {
 #[must_use]
 pub(super) fn finding(step: &Value) -> String {
     let mut parts = Vec::new();
+    let said = step.get("error").map_or("", |error| text(error, "message"));
     let values = values(step);
-    if !values.is_empty() {
+    // What failed says what it found; what it could not look at has no values.
+    let is_failed = text(step, "status") != "succeeded" && !said.is_empty();
+    if !values.is_empty() && !is_failed {
         parts.push(values);
     }
-    if let Some(error) = step.get("error").filter(|error| error.is_object()) {
-        parts.push(visible(text(error, "message")));
+    if !said.is_empty() {
+        parts.push(visible(said));
+    }
+    if !text(step, "note").is_empty() {
+        parts.push(visible(text(step, "note")));
     }
     let reason = text(step, "skip_reason");
     if !reason.is_empty() {
@@ -238,16 +258,27 @@ fn headline(run: &Value, paint: Paint) -> String {
     if !took.is_empty() {
         line.push_str(&format!("  in {took}"));
     }
-    let message = text(run, "message");
-    if !message.is_empty() {
-        line.push_str(&format!("\n{}", visible(message)));
-    }
     line.push('\n');
     line
 }
 
+/// Why the run ended, where no step says it.
+fn message(run: &Value) -> String {
+    let message = text(run, "message");
+    if message.is_empty() { String::new() } else { format!("{}\n", visible(message)) }
+}
+
+/// Which problems are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// All.
+    All,
+    /// Those with something to add to a report that names each step already.
+    WithOutput,
+}
+
 /// The steps that went wrong, each with why and the last lines of its output.
-fn problems(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
+fn problems(run: &Value, told: Told, paint: Paint, tails: &Tails<'_>) -> String {
     let id = text(run, "id");
     let mut shown = String::new();
     for step in steps(run) {
@@ -258,6 +289,11 @@ fn problems(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
             continue;
         }
         let name = text(step, "id");
+        let tail = tails(name);
+        let has_left = step.get("left").is_some();
+        if told == Told::WithOutput && tail.is_none() && !has_left {
+            continue;
+        }
         let title = visible(text(step, "title"));
         let title = if title == name { String::new() } else { format!(" ({title})") };
         let step_line = format!("{} {} {}{title}", word.sign, visible(name), word.word);
@@ -271,7 +307,7 @@ fn problems(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
             }
         }
         shown.push('\n');
-        if let Some(tail) = tails(name) {
+        if let Some(tail) = tail {
             let flag = if tail.stream == "stderr" { " --stderr" } else { "" };
             if tail.is_cut {
                 let all = format!("runwarden runs output {id} {}{flag}", visible(name));
@@ -315,7 +351,7 @@ fn fields(run: &Value, names: &[&str]) -> String {
 }
 
 /// Where it stands in the log, and how to see more or go on.
-fn footer(run: &Value) -> String {
+fn footer(run: &Value, beside: Beside) -> String {
     let id = text(run, "id");
     let mut rows = vec![("run", id.to_owned())];
     if let Some(log) = run.get("log").filter(|log| log.is_object()) {
@@ -333,7 +369,7 @@ fn footer(run: &Value) -> String {
     }
     rows.push(("more", format!("runwarden runs show {id}")));
     if text(run, "state") != "finished" {
-        rows.extend(ways_on(run));
+        rows.extend(ways_on(run, beside));
     }
     let rows: Vec<Vec<String>> =
         rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect();
@@ -341,7 +377,7 @@ fn footer(run: &Value) -> String {
 }
 
 /// What a person can do about a run that waits.
-fn ways_on(run: &Value) -> Vec<(&'static str, String)> {
+fn ways_on(run: &Value, beside: Beside) -> Vec<(&'static str, String)> {
     let id = text(run, "id");
     if let Some(step) = manual(run) {
         let command = format!("runwarden approvals confirm {id}/{}", visible(step));
@@ -350,22 +386,27 @@ fn ways_on(run: &Value) -> Vec<(&'static str, String)> {
     if text(run, "state") != "suspended" {
         return vec![("watch", format!("runwarden runs watch {id}"))];
     }
-    ["retry", "skip", "stop"]
-        .map(|way| (way, format!("runwarden runs resume {id} --{way}")))
-        .to_vec()
+    ways_to_resume(id, beside.is_held).into_iter().map(|way| ("go on", way)).collect()
 }
 
-/// Everything about a run. `is_orphan`: its process died while it was under way.
+/// The commands that resume a run that is suspended.
+pub(super) fn ways_to_resume(id: &str, is_held: bool) -> Vec<String> {
+    let ways: &[&str] = match is_held {
+        true => &[" --retry", " --skip", " --stop"],
+        false => &["", " --stop"],
+    };
+    ways.iter().map(|way| format!("runwarden runs resume {id}{way}")).collect()
+}
+
+/// Everything about a run.
 #[must_use]
-pub(super) fn whole(run: &Value, is_orphan: bool, paint: Paint, tails: &Tails<'_>) -> String {
+pub(super) fn whole(run: &Value, beside: Beside, paint: Paint, tails: &Tails<'_>) -> String {
     let runbook = &run["runbook"];
     let mut shown = format!("{}\n", paint.bold(&visible(text(runbook, "title"))));
     shown.push_str(&headline(run, paint));
-    if is_orphan {
-        let id = text(run, "id");
+    if beside.is_orphan {
         let line = "its process died while it was under way; nothing of it is running";
         shown.push_str(&format!("{}\n", paint.yellow(line)));
-        shown.push_str(&format!("go on: runwarden runs resume {id} --retry, --skip or --stop\n"));
     }
     shown.push('\n');
     let mut rows: Vec<Vec<String>> = Vec::new();
@@ -393,17 +434,21 @@ pub(super) fn whole(run: &Value, is_orphan: bool, paint: Paint, tails: &Tails<'_
     shown.push_str("\nsteps\n");
     let rows: Vec<Vec<String>> = steps(run).iter().map(step_row).collect();
     shown.push_str(&table(&rows));
-    shown.push_str(&problems(run, paint, tails));
+    let problems = problems(run, Told::All, paint, tails);
+    if problems.is_empty() {
+        shown.push_str(&message(run));
+    }
+    shown.push_str(&problems);
     shown.push('\n');
     shown.push_str(&fields(run, &["outputs", "measures"]));
-    shown.push_str(&footer(run));
+    shown.push_str(&footer(run, beside));
     shown
 }
 
 fn step_row(step: &Value) -> Vec<String> {
     let is_running = step.get("started_at").is_some_and(Value::is_string);
     let status = match text(step, "status") {
-        "" if is_running => "running",
+        "" if is_running && text(step, "action") != "manual" => "running",
         status => status,
     };
     let word = words::of_step(status, text(step, "verdict"));
@@ -434,16 +479,18 @@ pub(super) fn nagios(run: &Value) -> (String, u8) {
     };
     let title = text(&run["runbook"], "title");
     let told: Vec<&Value> = steps(run).iter().filter(|step| is_told(step)).collect();
-    let wrong: Vec<String> = told
-        .iter()
-        .filter_map(|step| {
+    // The worst first: the line may be cut on its way to a telephone.
+    let mut wrong = Vec::new();
+    for mood in [Mood::Bad, Mood::Odd] {
+        for step in &told {
             let word = words::of_step(text(step, "status"), text(step, "verdict"));
-            let is_wrong = matches!(word.mood, Mood::Bad | Mood::Odd);
-            let finding = finding(step);
-            let finding = if finding.is_empty() { word.word.to_owned() } else { finding };
-            is_wrong.then(|| format!("{}: {finding}", text(step, "title")))
-        })
-        .collect();
+            if word.mood == mood {
+                let finding = finding(step);
+                let finding = if finding.is_empty() { word.word.to_owned() } else { finding };
+                wrong.push(format!("{}: {finding}", text(step, "title")));
+            }
+        }
+    }
     let said = match (wrong.is_empty(), is_over) {
         (false, _) => wrong.join("; "),
         (true, true) => format!("{} ok", count(told.len(), "check")),
@@ -510,14 +557,14 @@ mod tests {
     /// Goal: what an operator reads at 6 a.m. is all there, and below one another.
     #[test]
     fn a_health_check_is_a_report() {
-        let shown = brief(&run(), Paint::OFF, &|_| None);
+        let shown = brief(&run(), Beside::default(), Paint::OFF, &|_| None);
         let lines: Vec<&str> = shown.lines().collect();
         assert!(lines[0].starts_with("Host on "), "{shown}");
         assert!(lines[0].ends_with(", 2026-01-02 03:04:05Z"), "{shown}");
-        assert_eq!(lines[2], "! warning     Disk  used 91.2 %, free 1.5 KiB, inodes used 3 %");
-        assert_eq!(lines[3], "– skipped     Swap  its `when` does not hold");
-        assert_eq!(lines[5], "2 checks: 1 warning, 1 skipped");
-        assert_eq!(lines[6], "! degraded (warning)  host 1.0.0  in 250ms");
+        assert_eq!(lines[1], "! degraded (warning)  host 1.0.0  in 250ms");
+        assert_eq!(lines[3], "! warning     Disk  used 91.2 %, free 1.5 KiB, inodes used 3 %");
+        assert_eq!(lines[4], "– skipped     Swap  its `when` does not hold");
+        assert_eq!(lines[6], "2 checks: 1 warning, 1 skipped");
         assert!(shown.contains("log   entries 1 to 7, size 8, root abc=\n"), "{shown}");
     }
 
@@ -546,7 +593,7 @@ mod tests {
         run["steps"] = json!([{ "id": "go", "title": "Go", "action": "shell", "status": "failed",
             "verdict": "critical", "error": { "code": "E_EXIT", "message": "exit code 1\x1b" } }]);
         let tail = Tail { stream: "stderr", lines: vec!["boom".to_owned()], is_cut: true };
-        let shown = brief(&run, Paint::OFF, &|_| Some(tail.clone()));
+        let shown = brief(&run, Beside::default(), Paint::OFF, &|_| Some(tail.clone()));
         let want = "\n✗ go failed (Go)\n  exit code 1\\x1b [E_EXIT]\n  the end of its stderr (all: \
                     runwarden runs output 0192aaaa-0000-7000-8000-000000000000 go --stderr)\n  | boom\n";
         assert!(shown.contains(want), "{shown}");

@@ -178,8 +178,9 @@ fn judge(path: &Path) -> Judged {
 
 /// What stands beside the file.
 fn options(path: &Path) -> Options {
-    let beside = |ending: &&str| path.with_extension(ending).is_file();
-    Options { has_tests: Some(["test.yaml", "test.yml"].iter().any(beside)) }
+    let has_tests =
+        ["test.yaml", "test.yml"].iter().any(|ending| path.with_extension(ending).is_file());
+    Options { has_tests: Some(has_tests) }
 }
 
 #[cfg(test)]

@@ -266,6 +266,9 @@ impl Run {
     /// The first step about which a person must decide.
     #[must_use]
     pub fn first_held(&self) -> Option<NodeIx> {
+        if self.tally.held == 0 {
+            return None;
+        }
         let held = |state: &StepState| matches!(state, StepState::Held { .. });
         self.steps.iter().position(held).map(NodeIx)
     }
@@ -482,6 +485,7 @@ impl Moving<'_> {
             result,
             large,
             error: judged.error,
+            note: judged.note,
             stdout: report.stdout.map(|text| kept_output(text.output, &step)),
             stderr: report.stderr.map(|text| kept_output(text.output, &step)),
             outputs: judged.outputs,
@@ -625,6 +629,7 @@ fn already_done(report: &Report, after_interruption: bool) -> Judged {
         verdict: Verdict::Ok,
         changed: after_interruption,
         error: None,
+        note: None,
         result: report.outcome.fields.clone(),
         outputs: Map::new(),
         measures: BTreeMap::new(),
@@ -649,6 +654,7 @@ pub(super) fn bare_finish(step: String, attempt: u32, status: Status) -> StepFin
         result: Map::new(),
         large: BTreeMap::new(),
         error: None,
+        note: None,
         stdout: None,
         stderr: None,
         outputs: Map::new(),

@@ -223,6 +223,9 @@ pub struct StepFinished {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorInfo>,
+    /// What is to be said of a step that succeeded: why it warns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Standard output; absent if empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<Output>,

@@ -46,6 +46,8 @@ pub struct Judged {
     pub changed: bool,
     /// Why not.
     pub error: Option<ErrorInfo>,
+    /// What is to be said of a step that succeeded.
+    pub note: Option<String>,
     /// The action's own fields; `value` where it is not just the text of `stdout`.
     pub result: Map<String, Value>,
     /// Published by the step.
@@ -65,6 +67,7 @@ pub fn judge(step: &Step, report: &Report, scope: &Scope, attempt: u32) -> Judge
         verdict: Verdict::Ok,
         changed: false,
         error: outcome.error.clone(),
+        note: None,
         result: outcome.fields.clone(),
         outputs: Map::new(),
         measures: BTreeMap::new(),
@@ -239,6 +242,7 @@ impl Judged {
         let outcome = &report.outcome;
         let is_overruled = step.expect.is_some() && step.exit.is_none();
         if is_overruled && outcome.rule != Some(Verdict::Unknown) {
+            self.settle_error(step, outcome);
             return;
         }
         let verdict = match (outcome.rule, outcome.fields.get("exit_code")) {
@@ -248,11 +252,25 @@ impl Judged {
         };
         self.verdict = verdict;
         if verdict <= Verdict::Warning {
+            self.settle_error(step, outcome);
             return;
         }
         self.status = Status::Failed;
         if self.error.is_none() {
             self.error = Some(exit_error(report, step.sensitive));
+        }
+    }
+
+    /// An action that found what it wanted has no error, only something to say; but what it wrote
+    /// to `$RUNWARDEN_OUTPUT` must have been readable.
+    fn settle_error(&mut self, step: &Step, outcome: &Outcome) {
+        let is_unreadable = !step.outputs.is_empty() && outcome.outputs.is_none();
+        match self.error.take() {
+            Some(error) if is_unreadable && outcome.fields.contains_key("exit_code") => {
+                self.not_evaluable(error);
+            }
+            Some(error) => self.note = Some(error.message),
+            None => {}
         }
     }
 
@@ -285,7 +303,7 @@ impl Judged {
             match warn.test(scope) {
                 Ok(true) => {
                     self.verdict = self.verdict.max(Verdict::Warning);
-                    self.error = Some(error("W_WARN", seen_values("warning", warn, scope, step)));
+                    self.note = Some(seen_values("warning", warn, scope, step));
                 }
                 Ok(false) => {}
                 Err(why) => self.not_evaluable(error("E_EXPRESSION", format!("`warn`: {why}"))),

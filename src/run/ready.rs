@@ -11,7 +11,7 @@ use super::judge::{Report, judge};
 use super::state::{Cause, Phase, Run, StepState};
 use crate::id::Digest;
 use crate::outcome::{ErrorInfo, Outcome, Verdict};
-use crate::runbook::model::{Action, Assertion, Effect, OnFailure, OnInterrupt, Step};
+use crate::runbook::model::{Action, Assertion, Effect, OnFailure, Step};
 use crate::runbook::params::Resolved;
 use crate::runbook::resolve::{resolve, resolve_check};
 use crate::runbook::scope::Scope;
@@ -21,6 +21,9 @@ impl Run {
     /// The next moment at which something is due by itself: a retry, the run's deadline.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.tally.pausing == 0 {
+            return self.deadline();
+        }
         let pauses = self.steps.iter().filter_map(|state| match state {
             StepState::Pausing { until, .. } => Some(*until),
             _ => None,
@@ -37,15 +40,7 @@ impl Run {
         ) {
             return false;
         }
-        self.graph.list(list).nodes.iter().any(|ix| {
-            let step = self.graph.step(*ix);
-            self.state_of(*ix).end().is_some_and(|end| {
-                end.status.is_failure()
-                    && (step.on_failure != OnFailure::Continue
-                        || (end.status == Status::Interrupted
-                            && step.on_interrupt == OnInterrupt::Fail))
-            })
-        })
+        !self.progress[list.0].stoppers.is_empty()
     }
 
     /// Whether what the step stands in ends without a further attempt of it.
@@ -71,8 +66,9 @@ impl Run {
 
     /// Whether nothing of the list is under way and nothing more of it will start.
     fn is_over(&self, list: ListIx) -> bool {
+        let nodes = &self.graph.list(list).nodes[self.progress[list.0].settled..];
         let mut has_waiting = false;
-        for ix in &self.graph.list(list).nodes {
+        for ix in nodes {
             match self.state_of(*ix) {
                 StepState::Settled(_) => {}
                 StepState::Waiting => has_waiting = true,
@@ -301,8 +297,9 @@ impl Moving<'_> {
     /// One look at a list; true if a fact came of it.
     fn visit(&mut self, list: ListIx) -> bool {
         let graph = Arc::clone(&self.run.graph);
+        let nodes = &graph.list(list).nodes;
         let mut moved = false;
-        for ix in &graph.list(list).nodes {
+        for ix in &nodes[self.run.progress[list.0].settled.min(nodes.len())..] {
             moved |= match self.run.state_of(*ix) {
                 StepState::Running { .. } if self.run.is_construct(*ix) => self.visit_inner(*ix),
                 StepState::Running { .. } if self.run.is_manual(*ix) => {
@@ -314,9 +311,14 @@ impl Moving<'_> {
                     self.start(*ix)
                 }
                 StepState::Pausing { .. } if self.run.is_ending(*ix) => self.give_up(*ix),
-                StepState::Waiting if self.run.is_open(list) && self.is_its_turn(*ix) => {
-                    self.start_or_skip(*ix)
+                StepState::Waiting if !self.is_its_turn(*ix) => {
+                    // Behind a step that is not over nothing of a sequence is due.
+                    if graph.list(list).is_sequence {
+                        break;
+                    }
+                    false
                 }
+                StepState::Waiting if self.run.is_open(list) => self.start_or_skip(*ix),
                 _ => false,
             };
         }
@@ -539,6 +541,7 @@ impl Moving<'_> {
             result,
             large,
             error: judged.error,
+            note: judged.note,
             measures: judged.measures,
             ..bare_finish(step.id.clone(), attempt, judged.status)
         };
@@ -575,6 +578,7 @@ impl Moving<'_> {
             result,
             large,
             error: judged.error,
+            note: judged.note,
             measures: judged.measures,
             ..bare_finish(step.id.clone(), attempt, judged.status)
         };

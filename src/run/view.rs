@@ -189,6 +189,7 @@ fn step_view(run: &Run, ix: NodeIx, shown: &Shown, is_over: bool, blobs: &Blobs<
         "duration_seconds": duration,
         "result": last.map(|end| result_view(run, ix, end, blobs)),
         "error": last.and_then(|end| end.error.clone()),
+        "note": last.and_then(|end| end.note.clone()),
     });
     let map = view.as_object_mut().expect("built as an object");
     if let Some(reason) = &shown.skipped {

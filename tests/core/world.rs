@@ -451,6 +451,9 @@ pub fn line(time: Timestamp, event: &Event) -> String {
     if let Some(message) = value["error"]["message"].as_str() {
         words.push(format!("error={message:?}"));
     }
+    if let Some(note) = value["note"].as_str() {
+        words.push(format!("note={note:?}"));
+    }
     if let Some(result) = value["result"].as_object() {
         let shown: Map<String, Value> = result
             .iter()

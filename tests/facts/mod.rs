@@ -20,13 +20,13 @@ use runwarden::store::{Append, OpenMode, Reader, Store, VerifyError};
 use runwarden::time::Timestamp;
 use rusqlite::{Connection, params};
 
-pub const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_678);
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_767_323_045_678);
 
-pub fn owner(pid: u32) -> Owner {
+pub(crate) fn owner(pid: u32) -> Owner {
     Owner { pid, start: 7, boot: "boot".to_owned(), host: "host".to_owned() }
 }
 
-pub fn requested() -> Event {
+pub(crate) fn requested() -> Event {
     Event::RunRequested(Box::new(RunRequested {
         runbook: RunbookRef {
             name: "restart-checkout".to_owned(),
@@ -48,7 +48,7 @@ pub fn requested() -> Event {
     }))
 }
 
-pub fn started(step: &str) -> Event {
+pub(crate) fn started(step: &str) -> Event {
     Event::StepStarted {
         step: step.to_owned(),
         attempt: 1,
@@ -60,9 +60,10 @@ pub fn started(step: &str) -> Event {
     }
 }
 
-pub fn finished(step: &str) -> Event {
+pub(crate) fn finished(step: &str) -> Event {
     Event::StepFinished(Box::new(StepFinished {
         did_not_happen: false,
+        note: None,
         step: step.to_owned(),
         attempt: 1,
         status: Status::Succeeded,
@@ -82,7 +83,7 @@ pub fn finished(step: &str) -> Event {
     }))
 }
 
-pub fn ended() -> Event {
+pub(crate) fn ended() -> Event {
     Event::RunFinished(Box::new(RunFinished {
         outcome: RunOutcome::Succeeded,
         verdict: Verdict::Ok,
@@ -93,12 +94,12 @@ pub fn ended() -> Event {
     }))
 }
 
-pub fn open(dir: &Path) -> Store {
+pub(crate) fn open(dir: &Path) -> Store {
     Store::open(dir, OpenMode::ReadWrite).unwrap()
 }
 
 /// A whole run of `steps` steps, one append a step boundary.
-pub fn run(store: &Store, steps: usize) -> RunId {
+pub(crate) fn run(store: &Store, steps: usize) -> RunId {
     let id = RunId::generate();
     let append = |events| store.append_blocking(Append::of(id, events, NOW)).unwrap();
     append(vec![requested(), Event::RunStarted {}]);
@@ -110,7 +111,7 @@ pub fn run(store: &Store, steps: usize) -> RunId {
     id
 }
 
-pub fn verify(dir: &Path, trust: Trust) -> Result<Report, Failure> {
+pub(crate) fn verify(dir: &Path, trust: Trust) -> Result<Report, Failure> {
     match Reader::open(dir).unwrap().verify(trust) {
         Ok(report) => Ok(report),
         Err(VerifyError::Tampered(failure)) => Err(failure),
@@ -118,12 +119,12 @@ pub fn verify(dir: &Path, trust: Trust) -> Result<Report, Failure> {
     }
 }
 
-pub fn database(dir: &Path) -> Connection {
+pub(crate) fn database(dir: &Path) -> Connection {
     Connection::open(dir.join("log.db")).unwrap()
 }
 
 /// Puts a head for `tree` in place, signed by `signer`.
-pub fn sign(conn: &Connection, tree: &Frontier, signer: &Signer) {
+pub(crate) fn sign(conn: &Connection, tree: &Frontier, signer: &Signer) {
     let origin = signer.vkey().name().to_owned();
     let head = Checkpoint { origin, size: tree.size(), root: tree.root() };
     let note = head.sign(signer).to_string();
@@ -134,7 +135,7 @@ pub fn sign(conn: &Connection, tree: &Frontier, signer: &Signer) {
     .unwrap();
 }
 
-pub fn tree_of(conn: &Connection) -> Frontier {
+pub(crate) fn tree_of(conn: &Connection) -> Frontier {
     let mut tree = Frontier::new();
     let mut select = conn.prepare("SELECT bytes FROM entries ORDER BY seq").unwrap();
     let rows = select.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
@@ -142,6 +143,6 @@ pub fn tree_of(conn: &Connection) -> Frontier {
     tree
 }
 
-pub fn stolen(state: &Path) -> Signer {
+pub(crate) fn stolen(state: &Path) -> Signer {
     Signer::from_skey(fs::read_to_string(state.join("key")).unwrap().trim_end()).unwrap()
 }
