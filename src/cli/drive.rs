@@ -3,11 +3,10 @@
 //! holds up nothing but itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::exit::{Exit, Failure};
@@ -26,8 +25,19 @@ use crate::time::SystemClock;
 pub(super) struct Motor {
     /// The engine.
     pub(super) engine: Engine,
-    /// What runs its tasks.
-    pub(super) runtime: Runtime,
+    /// What runs its tasks; there until it is dropped.
+    runtime: Option<Runtime>,
+    /// Signals that this process takes, from the moment on in which it may own a run.
+    signals: Option<Signals>,
+}
+
+impl Drop for Motor {
+    fn drop(&mut self) {
+        // What is still under way then (a name that does not resolve) holds nobody up.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        }
+    }
 }
 
 impl std::fmt::Debug for Motor {
@@ -61,7 +71,30 @@ impl Motor {
             Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|err| {
                 Failure::new(Exit::Store, format!("failed to start threads: {err}"))
             })?;
-        Ok(Motor { engine, runtime })
+        Ok(Motor { engine, runtime: Some(runtime), signals: None })
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("a motor that is not dropped has its runtime")
+    }
+
+    /// Takes what the engine gives a run to this process by. From here on a signal does not end
+    /// the process any more: it is kept for the run.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub(super) fn begin<T>(
+        &mut self,
+        begin: impl AsyncFnOnce(&Engine) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let runtime = self.runtime.as_ref().expect("a motor that is not dropped has its runtime");
+        let engine = &self.engine;
+        let signals = &mut self.signals;
+        runtime.block_on(async {
+            *signals = Signals::open();
+            begin(engine).await
+        })
     }
 
     /// Settles the runs whose processes died, and names them.
@@ -70,7 +103,7 @@ impl Motor {
     ///
     /// Exit 6 or 7.
     pub(super) fn settle(&self, out: Out) -> Result<(), Failure> {
-        let settled = self.runtime.block_on(self.engine.settle_dead())?;
+        let settled = self.runtime().block_on(self.engine.settle_dead())?;
         if settled.is_empty() {
             return Ok(());
         }
@@ -96,7 +129,7 @@ impl Motor {
     ///
     /// What the engine says.
     pub(super) fn drive(
-        &self,
+        &mut self,
         begun: Begun,
         waits: bool,
         mut progress: Progress,
@@ -105,17 +138,17 @@ impl Motor {
         let (control, commands) = mpsc::unbounded_channel();
         let (told, mut notices) = mpsc::unbounded_channel();
         let (signalled, mut signals) = mpsc::unbounded_channel();
-        let guard = self.runtime.enter();
-        self.runtime.spawn(listen(control.clone(), signalled));
-        drop(guard);
+        if let Some(signals) = self.signals.take() {
+            self.runtime().spawn(signals.listen(control.clone(), signalled));
+        }
         let engine = self.engine.clone();
-        let handle: Handle = self.runtime.handle().clone();
+        let handle: Handle = self.runtime().handle().clone();
         let wires = Wires { control: commands, notices: told, waits };
         let driving = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || handle.block_on(engine.drive(begun, wires)))
             .map_err(|source| EngineError::Scratch { run: questions.run(), source })?;
-        self.runtime.block_on(async {
+        self.runtime().block_on(async {
             let mut tick = tokio::time::interval(REDRAW);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -140,11 +173,6 @@ impl Motor {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-
-    /// Ends the threads without waiting for what they do.
-    pub(super) fn stop(self) {
-        self.runtime.shutdown_timeout(Duration::from_millis(100));
-    }
 }
 
 fn show(notice: Notice, progress: &mut Progress, questions: &mut Questions) {
@@ -165,42 +193,56 @@ fn show(notice: Notice, progress: &mut Progress, questions: &mut Questions) {
     }
 }
 
-/// Turns signals into what they mean: the first cancels in order, a Ctrl-C after it stops at once.
-async fn listen(
-    control: mpsc::UnboundedSender<Control>,
-    told: mpsc::UnboundedSender<&'static str>,
-) {
-    let open = |kind| signal(kind).ok();
-    let (Some(mut int), Some(mut term), Some(mut hup)) =
-        (open(SignalKind::interrupt()), open(SignalKind::terminate()), open(SignalKind::hangup()))
-    else {
-        return;
-    };
-    let by = state::principal();
-    let is_cancelled = AtomicBool::new(false);
-    loop {
-        let is_int = tokio::select! {
-            Some(()) = int.recv() => true,
-            Some(()) = term.recv() => false,
-            Some(()) = hup.recv() => false,
-        };
-        let is_second = is_cancelled.swap(true, Ordering::Relaxed);
-        let (order, line) = match (is_second, is_int) {
-            (false, _) => (
-                Control::Cancel { by: by.clone(), via: "signal".to_owned() },
-                "cancelling: the running step is ended, then rollbacks and `finally` run; Ctrl-C \
-                 again stops at once",
-            ),
-            (true, true) => (
-                Control::Abandon { by: by.clone() },
-                "stopping at once: nothing is undone, the run is recorded as interrupted",
-            ),
-            // A terminal that closes may send its signal twice: that is no second wish.
-            (true, false) => continue,
-        };
-        let _ = told.send(line);
-        if control.send(order).is_err() {
-            return;
+/// The signals that end a run.
+struct Signals {
+    int: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Takes them over; `None`: the system does not let us, so that they end the process as ever.
+    fn open() -> Option<Signals> {
+        Some(Signals {
+            int: signal(SignalKind::interrupt()).ok()?,
+            term: signal(SignalKind::terminate()).ok()?,
+            hup: signal(SignalKind::hangup()).ok()?,
+        })
+    }
+
+    /// Turns signals into what they mean: the first cancels in order, a Ctrl-C after it stops at
+    /// once.
+    async fn listen(
+        mut self,
+        control: mpsc::UnboundedSender<Control>,
+        told: mpsc::UnboundedSender<&'static str>,
+    ) {
+        let by = state::principal();
+        let mut is_cancelled = false;
+        loop {
+            let is_int = tokio::select! {
+                Some(()) = self.int.recv() => true,
+                Some(()) = self.term.recv() => false,
+                Some(()) = self.hup.recv() => false,
+            };
+            let is_second = std::mem::replace(&mut is_cancelled, true);
+            let (order, line) = match (is_second, is_int) {
+                (false, _) => (
+                    Control::Cancel { by: by.clone(), via: "signal".to_owned() },
+                    "cancelling: the running step is ended, then rollbacks and `finally` run; Ctrl-C \
+                     again stops at once",
+                ),
+                (true, true) => (
+                    Control::Abandon { by: by.clone() },
+                    "stopping at once: nothing is undone, the run is recorded as interrupted",
+                ),
+                // A terminal that closes may send its signal twice: that is no second wish.
+                (true, false) => continue,
+            };
+            let _ = told.send(line);
+            if control.send(order).is_err() {
+                return;
+            }
         }
     }
 }

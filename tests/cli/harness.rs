@@ -145,6 +145,13 @@ impl Running {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// Closes both streams at our end.
+    pub(crate) fn stop_reading(&mut self) {
+        drop(self.child.stdout.take());
+        // The thread that reads standard error ends at its next line, and closes it.
+        self.lines = channel().1;
+    }
+
     fn rest(&mut self) -> Vec<String> {
         self.seen.extend(self.lines.iter());
         self.seen.clone()

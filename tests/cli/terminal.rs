@@ -242,7 +242,8 @@ fn a_manual_step_asks_the_person() {
     let bench = Bench::new();
     bench.write("r.yaml", MANUAL);
     let mut terminal = Terminal::start(&bench, &[], &["run", "r.yaml", "--yes"]);
-    for round in [["S1", "left", "", "y"], ["S1", "3", "in a hurry", ""], ["S1", "4", "calm", "y"]] {
+    for round in [["S1", "left", "", "y"], ["S1", "3", "in a hurry", ""], ["S1", "4", "calm", "y"]]
+    {
         let prompts = ["serial (a string): ", "slot (an integer): ", "note", "is it done? [y/N] "];
         for (prompt, keys) in prompts.into_iter().zip(round) {
             terminal.wait_for(prompt);
