@@ -4,6 +4,11 @@
 //! an effect happens on a machine, its result is written and signed. ARCHITECTURE.md is the map;
 //! `tests/tidy.rs` keeps the direction in which the modules may import one another.
 
+// Tests may unwrap and print; what ships may not. The command line alone talks, and does it through
+// `write!`, so that a closed pipe is an error that it can look at.
+#![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used))]
+#![warn(unreachable_pub)]
+
 pub mod action;
 pub mod audit;
 pub mod cli;

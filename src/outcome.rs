@@ -55,7 +55,7 @@ pub enum End {
 /// What a step found, in order of severity of a run: `ok < warning < unknown < critical`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1")]
 pub enum Verdict {
     Ok,
     Warning,

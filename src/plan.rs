@@ -48,8 +48,10 @@ pub fn plan(
         );
     let writer = Writer { scope };
     let targets = vec!["local".to_owned()];
-    let digests: Map<String, Value> =
-        files.iter().map(|(path, text)| (path.clone(), json!(Digest::of(text.as_bytes())))).collect();
+    let digests: Map<String, Value> = files
+        .iter()
+        .map(|(path, text)| (path.clone(), json!(Digest::of(text.as_bytes()))))
+        .collect();
     let mut plan = json!({
         "runbook": {
             "name": runbook.name,

@@ -74,7 +74,8 @@ fn the_limits_are_those_of_the_program() {
     let (before, rest) = readme.split_once(BEGIN).expect("the table has a place");
     let (said, after) = rest.split_once(END).expect("the table has an end");
     if env::var_os("UPDATE").is_some() {
-        fs::write(path(), format!("{before}{BEGIN}{table}{END}{after}")).expect("README.md is ours");
+        fs::write(path(), format!("{before}{BEGIN}{table}{END}{after}"))
+            .expect("README.md is ours");
         return;
     }
     assert_eq!(said, table, "UPDATE=1 cargo test --test readme");

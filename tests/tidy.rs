@@ -431,6 +431,33 @@ fn one_word_for_one_thing() {
     report(&untidy);
 }
 
+/// Goal: every code that a user can meet is explained.
+#[test]
+fn every_error_code_is_documented() {
+    let documented = read(&root().join("docs/errors.md"));
+    let mut untidy = Vec::new();
+    for source in sources("src") {
+        // Codes stand in strings, which `code` has not: look where both agree that it is shipped.
+        for (at, line) in source.text.lines().enumerate() {
+            let is_shipped =
+                source.shipped.lines().nth(at).is_some_and(|code| !code.trim().is_empty());
+            for part in line.split('"').skip(1).step_by(2).filter(|_| is_shipped) {
+                let is_code = part.len() > 2
+                    && part.starts_with("E_")
+                    && part.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+                if is_code && !documented.contains(&format!("`{part}`")) {
+                    untidy.push(format!(
+                        "{}:{}: `{part}` is not in docs/errors.md: say what became of it",
+                        source.path,
+                        at + 1
+                    ));
+                }
+            }
+        }
+    }
+    report(&untidy);
+}
+
 /// Goal: what README.md and ARCHITECTURE.md name is there.
 /// Method: each relative link and each `src/…`, `tests/…` path in backquotes is looked up.
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What is wrong, in words that never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "each is explained by `Code::meaning`")]
+#[expect(missing_docs, reason = "each is explained by `Code::meaning`")]
 pub enum Code {
     Leaf,
     Root,

@@ -1,11 +1,11 @@
-//! Drives a run to its end for the command line: the engine on a thread of its own, signals in a
-//! task, and on this thread what people see, so that a terminal that does not take a line (Ctrl-S)
+//! Drives a run to its end for the command line: the engine and the signals on a thread of their
+//! own, and on this thread what people see, so that a terminal that does not take a line (Ctrl-S)
 //! holds up nothing but itself.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -25,19 +25,10 @@ use crate::time::SystemClock;
 pub(super) struct Motor {
     /// The engine.
     pub(super) engine: Engine,
-    /// What runs its tasks; there until it is dropped.
-    runtime: Option<Runtime>,
+    /// What runs what people see.
+    runtime: Runtime,
     /// Signals that this process takes, from the moment on in which it may own a run.
     signals: Option<Signals>,
-}
-
-impl Drop for Motor {
-    fn drop(&mut self) {
-        // What is still under way then (a name that does not resolve) holds nobody up.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_millis(100));
-        }
-    }
 }
 
 impl std::fmt::Debug for Motor {
@@ -66,16 +57,13 @@ impl Motor {
             perform: Arc::new(ThisHost),
             commit: Commit::InPlace,
         };
-        // Two threads: what an action computes does not hold up the deadlines of the others.
-        let runtime =
-            Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|err| {
-                Failure::new(Exit::Store, format!("failed to start threads: {err}"))
-            })?;
-        Ok(Motor { engine, runtime: Some(runtime), signals: None })
-    }
-
-    fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("a motor that is not dropped has its runtime")
+        // Of the people at the terminal; the run itself has a thread and a runtime of its own, so
+        // that a terminal which does not read holds up no deadline.
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|err| Failure::new(Exit::Store, format!("failed to start threads: {err}")))?;
+        Ok(Motor { engine, runtime, signals: None })
     }
 
     /// Takes what the engine gives a run to this process by. From here on a signal does not end
@@ -88,10 +76,8 @@ impl Motor {
         &mut self,
         begin: impl AsyncFnOnce(&Engine) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let runtime = self.runtime.as_ref().expect("a motor that is not dropped has its runtime");
-        let engine = &self.engine;
-        let signals = &mut self.signals;
-        runtime.block_on(async {
+        let (engine, signals) = (&self.engine, &mut self.signals);
+        self.runtime.block_on(async {
             *signals = Signals::open();
             begin(engine).await
         })
@@ -103,7 +89,7 @@ impl Motor {
     ///
     /// Exit 6 or 7.
     pub(super) fn settle(&self, out: Out) -> Result<(), Failure> {
-        let settled = self.runtime().block_on(self.engine.settle_dead())?;
+        let settled = self.runtime.block_on(self.engine.settle_dead())?;
         if settled.is_empty() {
             return Ok(());
         }
@@ -138,17 +124,29 @@ impl Motor {
         let (control, commands) = mpsc::unbounded_channel();
         let (told, mut notices) = mpsc::unbounded_channel();
         let (signalled, mut signals) = mpsc::unbounded_channel();
-        if let Some(signals) = self.signals.take() {
-            self.runtime().spawn(signals.listen(control.clone(), signalled));
-        }
+        let orders = control.clone();
         let engine = self.engine.clone();
-        let handle: Handle = self.runtime().handle().clone();
+        let signals_of_run = self.signals.take();
         let wires = Wires { control: commands, notices: told, waits };
+        let run = questions.run();
+        let scratch = move |source| EngineError::Scratch { run, source };
         let driving = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || handle.block_on(engine.drive(begun, wires)))
-            .map_err(|source| EngineError::Scratch { run: questions.run(), source })?;
-        self.runtime().block_on(async {
+            .spawn(move || {
+                // One thread for all of a run: what comes back from a step is decided, recorded and
+                // followed by the next step without a switch of threads.
+                let runtime =
+                    Builder::new_current_thread().enable_all().build().map_err(scratch)?;
+                if let Some(signals) = signals_of_run {
+                    runtime.spawn(signals.listen(orders, signalled));
+                }
+                let ended = runtime.block_on(engine.drive(begun, wires));
+                // What is still under way (a name that does not resolve) holds nobody up.
+                runtime.shutdown_background();
+                ended
+            })
+            .map_err(scratch)?;
+        self.runtime.block_on(async {
             let mut tick = tokio::time::interval(REDRAW);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {

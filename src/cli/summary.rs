@@ -195,6 +195,9 @@ fn values(step: &Value) -> String {
     for name in interesting(text(step, "action")) {
         let value = match result.get(name) {
             None | Some(Value::Null | Value::Object(_)) => continue,
+            // What is not there is said by the step's note or message.
+            Some(Value::Bool(false)) if !text(step, "note").is_empty() => continue,
+            Some(Value::Array(items)) if items.is_empty() => "none".to_owned(),
             Some(Value::String(text)) if text.is_empty() || text.contains('\n') => continue,
             Some(value) => quantity(name, value),
         };

@@ -15,14 +15,12 @@ use tokio::task::JoinSet;
 use super::load::{facts_after, load, read_blob};
 use super::prepare::Prepared;
 use super::step::{AttemptEnd, Bench};
-use super::{Commit, Control, Ended, Engine, EngineError, Notice, Request, Wires, owner};
+use super::{Commit, Control, Ended, Engine, EngineError, Notice, Request, Wires, owner, sweep};
 use crate::action::{Cancel, Live};
 use crate::id::{Digest, Epoch, RunId};
 use crate::limits::FOREIGN_POLL;
 use crate::outcome::{End, ErrorInfo, Outcome};
-use crate::run::event::{
-    Event, ResumeAction, RunRequested, RunState, RunbookRef, Stored,
-};
+use crate::run::event::{Event, ResumeAction, RunRequested, RunState, RunbookRef, Stored};
 use crate::run::graph::{Graph, NodeIx};
 use crate::run::judge::Report;
 use crate::run::state::StepState;
@@ -94,8 +92,7 @@ impl Engine {
     /// nothing more starts.
     pub async fn drive(&self, begun: Begun, wires: Wires) -> Result<Ended, EngineError> {
         let scratch = self.store.layout().run_scratch(begun.id);
-        make_scratch(&scratch)
-            .map_err(|source| EngineError::Scratch { run: begun.id, source })?;
+        make_scratch(&scratch).map_err(|source| EngineError::Scratch { run: begun.id, source })?;
         let reader = self.store.reader()?;
         let mut driver = Driver {
             bench: Bench {
@@ -154,7 +151,8 @@ impl Engine {
             return Ok((advance.start, advance.cancel));
         }
         let state = run.state();
-        let is_taken = advance.events.iter().any(|event| matches!(event, Event::RunTakenOver { .. }));
+        let is_taken =
+            advance.events.iter().any(|event| matches!(event, Event::RunTakenOver { .. }));
         let row = (before != Some(state) || is_taken).then(|| RowChange {
             state,
             outcome: run.finished.as_ref().map(|finished| finished.outcome),
@@ -173,7 +171,9 @@ impl Engine {
             ..Append::of(run.id, Vec::new(), now)
         };
         let appended = match self.append(append).await {
-            Err(StoreError::Full(_)) if !is_end => return Err(self.record_ends(run, advance, blobs_again, now).await),
+            Err(StoreError::Full(_)) if !is_end => {
+                return Err(self.record_ends(run, advance, blobs_again, now).await);
+            }
             other => other?,
         };
         run.last_seq = Some(appended.last_seq);
@@ -396,19 +396,24 @@ impl Engine {
     pub async fn settle_dead(&self) -> Result<Vec<RunId>, EngineError> {
         let reader = self.store.reader()?;
         let mut settled = Vec::new();
+        sweep::scratch(&reader);
         for row in reader.unfinished()?.rows {
             if row.owner == owner::nobody() || owner::is_alive(&row.owner) {
                 continue;
             }
             let Ok(loaded) = load(&reader, row.id) else { continue };
             let mut run = loaded.run;
-            let ended = self.perform.end_leftovers(&self.store.layout().run_scratch(row.id), row.id);
+            let ended =
+                self.perform.end_leftovers(&self.store.layout().run_scratch(row.id), row.id);
             let epoch = Epoch(run.epoch.0 + 1);
             let input = Input::TakeOver { epoch, owner: owner::nobody(), ended, holds: true };
             match self.advance(&reader, &mut run, input, &[], &mut Vec::new()).await {
                 Ok(_) => settled.push(row.id),
                 // Somebody else was faster.
-                Err(EngineError::Rejected { .. } | EngineError::Store(StoreError::StaleEpoch { .. })) => {}
+                Err(
+                    EngineError::Rejected { .. }
+                    | EngineError::Store(StoreError::StaleEpoch { .. }),
+                ) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -479,6 +484,7 @@ struct Driver<'a> {
 }
 
 /// What woke the loop.
+#[expect(clippy::large_enum_variant, reason = "one at a time is there, on the stack")]
 enum Woken {
     Done(Result<(tokio::task::Id, Joined), tokio::task::JoinError>),
     Control(Control),
@@ -557,8 +563,7 @@ impl Driver<'_> {
 
     async fn take(&mut self, input: Input, blobs: &[Blob]) -> Result<(), EngineError> {
         let mut told = Vec::new();
-        let taken =
-            self.engine.advance(&self.reader, &mut self.run, input, blobs, &mut told).await;
+        let taken = self.engine.advance(&self.reader, &mut self.run, input, blobs, &mut told).await;
         for notice in told {
             self.tell(notice);
         }

@@ -45,8 +45,8 @@ pub fn load(reader: &Reader, id: RunId) -> Result<Loaded, EngineError> {
         Stored::Blob { blob, .. } => blobs(blob),
         Stored::Inline { inline } => inline.as_str().map(|text| text.as_bytes().to_vec()),
     };
-    let source =
-        raw(&requested.source).ok_or_else(|| unreadable("the runbook's text is gone".to_owned()))?;
+    let source = raw(&requested.source)
+        .ok_or_else(|| unreadable("the runbook's text is gone".to_owned()))?;
     let runbook = check(&source, &Options::default()).runbook.ok_or_else(|| {
         unreadable("this version does not accept the runbook any more".to_owned())
     })?;
@@ -113,11 +113,14 @@ pub fn show(reader: &Reader, id: RunId) -> Result<Value, EngineError> {
     let is_over = loaded.run.state() == RunState::Finished;
     if let (false, Some(map)) = (is_over, shown.as_object_mut()) {
         let is_alive = owner::is_alive(&loaded.run.owner);
-        map.insert("owner".to_owned(), serde_json::json!({
-            "pid": loaded.run.owner.pid,
-            "host": loaded.run.owner.host,
-            "is_alive": is_alive,
-        }));
+        map.insert(
+            "owner".to_owned(),
+            serde_json::json!({
+                "pid": loaded.run.owner.pid,
+                "host": loaded.run.owner.host,
+                "is_alive": is_alive,
+            }),
+        );
         if !is_alive {
             map.insert("state".to_owned(), serde_json::json!(RunState::Suspended));
         }

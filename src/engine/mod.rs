@@ -25,6 +25,7 @@ mod load;
 pub mod owner;
 mod prepare;
 mod step;
+mod sweep;
 
 pub use drive::{Begun, wires};
 pub use load::{Loaded, load, show};

@@ -166,8 +166,7 @@ impl Bench {
         let is_readable = !captured.truncated && captured.bytes <= EXPRESSION_OUTPUT_BYTES_MAX;
         match captured.kept {
             Kept::Memory(bytes) => {
-                let digest =
-                    if captured.truncated { Digest::of(&bytes) } else { captured.sha256 };
+                let digest = if captured.truncated { Digest::of(&bytes) } else { captured.sha256 };
                 output.blob = Some(digest);
                 output.kept_bytes = bytes.len() as u64;
                 let tail = bytes[bytes.len().saturating_sub(TAIL_BYTES)..].to_vec();
@@ -187,7 +186,9 @@ impl Bench {
             }
             Kept::File { path, bytes, tail_at } => {
                 let store = Arc::clone(&self.store);
-                let kept = tokio::task::spawn_blocking(move || keep_file(&store, &path, bytes, is_readable));
+                let kept = tokio::task::spawn_blocking(move || {
+                    keep_file(&store, &path, bytes, is_readable)
+                });
                 let (placed, whole, tail) = kept.await.expect("keeping a file does not panic")?;
                 output.blob = Some(placed.digest());
                 output.kept_bytes = bytes;

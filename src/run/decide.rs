@@ -266,6 +266,9 @@ impl Run {
     /// The first step about which a person must decide.
     #[must_use]
     pub fn first_held(&self) -> Option<NodeIx> {
+        if self.tally.held == 0 {
+            return None;
+        }
         let held = |state: &StepState| matches!(state, StepState::Held { .. });
         self.steps.iter().position(held).map(NodeIx)
     }
@@ -296,9 +299,9 @@ impl Run {
                     return true;
                 }
                 ListKind::Main => return false,
-                ListKind::Block(holder)
-                | ListKind::Rescue(holder)
-                | ListKind::Arm(holder, _) => at = holder,
+                ListKind::Block(holder) | ListKind::Rescue(holder) | ListKind::Arm(holder, _) => {
+                    at = holder
+                }
             }
         }
     }
@@ -428,7 +431,9 @@ impl Moving<'_> {
         let mut accepted = Map::new();
         for (name, ty) in &manual.ask {
             let answer = given.get(name).ok_or_else(|| {
-                Rejected::BadAnswers(format!("answer `{name}` is missing: give `--answer {name}=…`"))
+                Rejected::BadAnswers(format!(
+                    "answer `{name}` is missing: give `--answer {name}=…`"
+                ))
             })?;
             let answer = ty
                 .accept(answer)
@@ -442,13 +447,7 @@ impl Moving<'_> {
         Ok(accepted)
     }
 
-    fn attempt_ended(
-        &mut self,
-        node: NodeIx,
-        report: Report,
-        was_done: bool,
-        duration: Duration,
-    ) {
+    fn attempt_ended(&mut self, node: NodeIx, report: Report, was_done: bool, duration: Duration) {
         let step = std::sync::Arc::clone(self.run.graph.step(node));
         let StepState::Running { attempt, after_interruption, .. } = *self.run.state_of(node)
         else {
@@ -522,8 +521,7 @@ impl Moving<'_> {
             return;
         }
         let earlier = self.run.undo_order().into_iter().filter(|ix| *ix != node);
-        let mut steps: Vec<String> =
-            earlier.map(|ix| self.run.graph.step(ix).id.clone()).collect();
+        let mut steps: Vec<String> = earlier.map(|ix| self.run.graph.step(ix).id.clone()).collect();
         steps.reverse();
         if !steps.is_empty() {
             self.emit(Event::RollbackVoided { by, steps });

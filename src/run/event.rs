@@ -255,7 +255,7 @@ pub struct StepFinished {
 /// What became of a step (spec 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1")]
 pub enum Status {
     Succeeded,
     Failed,
@@ -304,7 +304,7 @@ pub struct RunFinished {
 /// What became of a run (spec 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1")]
 pub enum RunOutcome {
     Succeeded,
     Degraded,
@@ -317,7 +317,7 @@ pub enum RunOutcome {
 /// A state of a run (spec 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1")]
 pub enum RunState {
     Queued,
     WaitingApproval,

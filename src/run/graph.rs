@@ -42,6 +42,8 @@ pub struct List {
     pub kind: ListKind,
     /// Its steps in the author's order.
     pub nodes: Vec<NodeIx>,
+    /// Whether each of its steps follows the one before it: no `needs`.
+    pub is_sequence: bool,
 }
 
 /// One step.
@@ -51,6 +53,8 @@ pub struct Node {
     pub step: Arc<Step>,
     /// The list that it stands in.
     pub list: ListIx,
+    /// Its place in that list, counted from 0.
+    pub position: usize,
     /// The step before it in that list.
     pub before: Option<NodeIx>,
     /// `needs`, resolved: which, and whether whatever became of it will do.
@@ -152,13 +156,15 @@ impl Graph {
 
     fn add_list(&mut self, kind: ListKind, steps: &[Step]) -> ListIx {
         let ix = ListIx(self.lists.len());
-        self.lists.push(List { kind, nodes: Vec::with_capacity(steps.len()) });
+        let is_sequence = steps.iter().all(|step| step.needs.is_none());
+        self.lists.push(List { kind, nodes: Vec::with_capacity(steps.len()), is_sequence });
         let mut before = None;
         for step in steps {
             let node = NodeIx(self.nodes.len());
             self.nodes.push(Node {
                 step: Arc::new(step.clone()),
                 list: ix,
+                position: self.lists[ix.0].nodes.len(),
                 before,
                 needs: None,
                 inner: Vec::new(),

@@ -142,7 +142,9 @@ fn forced_error(end: End, step: &Step) -> ErrorInfo {
             },
         ),
         End::Cancelled => ("E_CANCELLED", "ended on request".to_owned()),
-        End::Interrupted => ("E_INTERRUPTED", "its end is unknown: it may have happened".to_owned()),
+        End::Interrupted => {
+            ("E_INTERRUPTED", "its end is unknown: it may have happened".to_owned())
+        }
         End::Unreachable => ("E_UNREACHABLE", "could not be reached".to_owned()),
         End::NotStarted | End::Completed => ("E_SPAWN", "could not be started".to_owned()),
     };
@@ -289,7 +291,8 @@ impl Judged {
                 Ok(false) => {
                     self.status = Status::Failed;
                     self.verdict = Verdict::Critical;
-                    self.error = Some(error("E_EXPECT", seen_values("expected", expect, scope, step)));
+                    self.error =
+                        Some(error("E_EXPECT", seen_values("expected", expect, scope, step)));
                 }
                 Err(why) => self.not_evaluable(error("E_EXPRESSION", format!("`expect`: {why}"))),
             }

@@ -11,7 +11,7 @@ use super::judge::{Report, judge};
 use super::state::{Cause, Phase, Run, StepState};
 use crate::id::Digest;
 use crate::outcome::{ErrorInfo, Outcome, Verdict};
-use crate::runbook::model::{Action, Assertion, Effect, OnFailure, OnInterrupt, Step};
+use crate::runbook::model::{Action, Assertion, Effect, OnFailure, Step};
 use crate::runbook::params::Resolved;
 use crate::runbook::resolve::{resolve, resolve_check};
 use crate::runbook::scope::Scope;
@@ -21,6 +21,9 @@ impl Run {
     /// The next moment at which something is due by itself: a retry, the run's deadline.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.tally.pausing == 0 {
+            return self.deadline();
+        }
         let pauses = self.steps.iter().filter_map(|state| match state {
             StepState::Pausing { until, .. } => Some(*until),
             _ => None,
@@ -37,15 +40,7 @@ impl Run {
         ) {
             return false;
         }
-        self.graph.list(list).nodes.iter().any(|ix| {
-            let step = self.graph.step(*ix);
-            self.state_of(*ix).end().is_some_and(|end| {
-                end.status.is_failure()
-                    && (step.on_failure != OnFailure::Continue
-                        || (end.status == Status::Interrupted
-                            && step.on_interrupt == OnInterrupt::Fail))
-            })
-        })
+        !self.progress[list.0].stoppers.is_empty()
     }
 
     /// Whether what the step stands in ends without a further attempt of it.
@@ -71,14 +66,15 @@ impl Run {
 
     /// Whether nothing of the list is under way and nothing more of it will start.
     fn is_over(&self, list: ListIx) -> bool {
+        let nodes = &self.graph.list(list).nodes[self.progress[list.0].settled..];
         let mut has_waiting = false;
-        for ix in &self.graph.list(list).nodes {
+        for ix in nodes {
             match self.state_of(*ix) {
                 StepState::Settled(_) => {}
                 StepState::Waiting => has_waiting = true,
-                StepState::Running { .. }
-                | StepState::Pausing { .. }
-                | StepState::Held { .. } => return false,
+                StepState::Running { .. } | StepState::Pausing { .. } | StepState::Held { .. } => {
+                    return false;
+                }
             }
         }
         !has_waiting || (!self.is_suspended() && !self.is_open(list))
@@ -273,7 +269,11 @@ impl Moving<'_> {
             duration_seconds: self.now.since(since).as_secs_f64(),
             outputs,
             message,
-            left_to_undo: if is_undone || !run.should_undo() { Vec::new() } else { run.left_to_undo() },
+            left_to_undo: if is_undone || !run.should_undo() {
+                Vec::new()
+            } else {
+                run.left_to_undo()
+            },
         };
         self.emit(Event::RunFinished(Box::new(finished)));
     }
@@ -297,18 +297,28 @@ impl Moving<'_> {
     /// One look at a list; true if a fact came of it.
     fn visit(&mut self, list: ListIx) -> bool {
         let graph = Arc::clone(&self.run.graph);
+        let nodes = &graph.list(list).nodes;
         let mut moved = false;
-        for ix in &graph.list(list).nodes {
+        for ix in &nodes[self.run.progress[list.0].settled.min(nodes.len())..] {
             moved |= match self.run.state_of(*ix) {
                 StepState::Running { .. } if self.run.is_construct(*ix) => self.visit_inner(*ix),
-                StepState::Running { .. } if self.run.is_manual(*ix) => self.visit_manual(*ix, list),
-                StepState::Pausing { until, .. } if *until <= self.now && self.run.is_open(list) => {
+                StepState::Running { .. } if self.run.is_manual(*ix) => {
+                    self.visit_manual(*ix, list)
+                }
+                StepState::Pausing { until, .. }
+                    if *until <= self.now && self.run.is_open(list) =>
+                {
                     self.start(*ix)
                 }
                 StepState::Pausing { .. } if self.run.is_ending(*ix) => self.give_up(*ix),
-                StepState::Waiting if self.run.is_open(list) && self.is_its_turn(*ix) => {
-                    self.start_or_skip(*ix)
+                StepState::Waiting if !self.is_its_turn(*ix) => {
+                    // Behind a step that is not over nothing of a sequence is due.
+                    if graph.list(list).is_sequence {
+                        break;
+                    }
+                    false
                 }
+                StepState::Waiting if self.run.is_open(list) => self.start_or_skip(*ix),
                 _ => false,
             };
         }
@@ -341,7 +351,9 @@ impl Moving<'_> {
             match when.test(&self.run.scope_of(ix)) {
                 Ok(true) => {}
                 Ok(false) => return self.skip(&node.step, "when"),
-                Err(why) => return self.fail_before_start(ix, "E_EXPRESSION", format!("`when`: {why}")),
+                Err(why) => {
+                    return self.fail_before_start(ix, "E_EXPRESSION", format!("`when`: {why}"));
+                }
             }
         }
         self.start(ix)

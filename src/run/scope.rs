@@ -156,18 +156,18 @@ pub fn visible(
         match output {
             None => Some(String::new()),
             Some(output) if output.truncated || output.bytes > EXPRESSION_OUTPUT_BYTES_MAX => None,
-            Some(output) => {
-                Some(String::from_utf8_lossy(&blobs(&output.blob?)?).into_owned())
-            }
+            Some(output) => Some(String::from_utf8_lossy(&blobs(&output.blob?)?).into_owned()),
         }
     };
     let is_process = finished.result.contains_key("exit_code");
-    if is_process && node.is_read("stderr")
+    if is_process
+        && node.is_read("stderr")
         && let Some(text) = text_of(&finished.stderr)
     {
         value.insert("stderr".to_owned(), Value::String(text));
     }
-    if is_process && (node.is_read("stdout") || node.is_read("value"))
+    if is_process
+        && (node.is_read("stdout") || node.is_read("value"))
         && let Some(text) = text_of(&finished.stdout)
     {
         if matches!(node.step.parse, None | Some(Parse::Text)) {

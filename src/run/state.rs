@@ -56,6 +56,33 @@ pub struct Run {
     pub waiting_since: Option<Timestamp>,
     /// Its end.
     pub finished: Option<RunFinished>,
+    /// Steps by what they are doing, counted as they change.
+    pub(super) tally: Tally,
+    /// How far each list has come, by [`super::graph::ListIx`].
+    pub(super) progress: Vec<Progress>,
+}
+
+/// How many steps are in which state: follows from the states, kept so that a run of a thousand
+/// steps does not look at all of them for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// With an attempt under way.
+    pub(super) busy: usize,
+    /// Between two attempts.
+    pub(super) pausing: usize,
+    /// A person decides.
+    pub(super) held: usize,
+    /// A person confirms.
+    pub(super) waiting: usize,
+}
+
+/// How far a list has come: follows from the states of its steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// So many of its first steps are over.
+    pub(super) settled: usize,
+    /// Steps whose failure lets nothing more of the list start.
+    pub(super) stoppers: Vec<NodeIx>,
 }
 
 /// Which part of a run is under way.
@@ -217,6 +244,7 @@ impl Run {
         requested: RunRequested,
         at: Timestamp,
     ) -> Run {
+        let progress = vec![Progress::default(); graph.lists.len()];
         Run {
             id,
             steps: vec![StepState::Waiting; graph.nodes.len()],
@@ -236,6 +264,8 @@ impl Run {
             waited: Duration::ZERO,
             waiting_since: None,
             finished: None,
+            tally: Tally::default(),
+            progress,
         }
     }
 
@@ -254,32 +284,61 @@ impl Run {
         if self.phase == Phase::Requested {
             return RunState::Queued;
         }
-        let mut is_waiting = false;
-        let mut is_held = false;
-        for (ix, state) in self.steps.iter().enumerate() {
-            match state {
-                StepState::Held { .. } => is_held = true,
-                StepState::Running { confirmed: None, .. } if self.is_manual(NodeIx(ix)) => {
-                    is_waiting = true;
-                }
-                StepState::Running { .. } if !self.is_construct(NodeIx(ix)) => {
-                    return RunState::Running;
-                }
-                StepState::Pausing { .. } => return RunState::Running,
-                _ => {}
-            }
+        match &self.tally {
+            Tally { busy: 1.., .. } | Tally { pausing: 1.., .. } => RunState::Running,
+            Tally { held: 1.., .. } => RunState::Suspended,
+            Tally { waiting: 1.., .. } => RunState::WaitingApproval,
+            Tally { .. } => RunState::Running,
         }
-        match (is_held, is_waiting) {
-            (true, _) => RunState::Suspended,
-            (false, true) => RunState::WaitingApproval,
-            (false, false) => RunState::Running,
+    }
+
+    /// The only way to a new state of a step: what is counted follows.
+    fn put(&mut self, ix: NodeIx, state: StepState) {
+        let is_construct = self.is_construct(ix);
+        let is_manual = self.is_manual(ix);
+        let count = |tally: &mut Tally, state: &StepState, by: isize| {
+            let counter = match state {
+                StepState::Running { .. } if is_construct => return,
+                StepState::Running { confirmed: None, .. } if is_manual => &mut tally.waiting,
+                StepState::Running { .. } if is_manual => return,
+                StepState::Running { .. } => &mut tally.busy,
+                StepState::Pausing { .. } => &mut tally.pausing,
+                StepState::Held { .. } => &mut tally.held,
+                StepState::Waiting | StepState::Settled(_) => return,
+            };
+            *counter = counter.wrapping_add_signed(by);
+        };
+        count(&mut self.tally, &self.steps[ix.0], -1);
+        count(&mut self.tally, &state, 1);
+        self.steps[ix.0] = state;
+        let list = self.graph.node(ix).list;
+        let nodes = &self.graph.list(list).nodes;
+        let progress = &mut self.progress[list.0];
+        let at = self.graph.node(ix).position;
+        let is_settled = |ix: &NodeIx| matches!(self.steps[ix.0], StepState::Settled(_));
+        if !is_settled(&ix) {
+            progress.settled = progress.settled.min(at);
+        }
+        while nodes.get(progress.settled).is_some_and(is_settled) {
+            progress.settled += 1;
+        }
+        let step = self.graph.step(ix);
+        let stops = |end: &StepEnd| {
+            end.status.is_failure()
+                && (step.on_failure != OnFailure::Continue
+                    || (end.status == Status::Interrupted
+                        && step.on_interrupt == OnInterrupt::Fail))
+        };
+        progress.stoppers.retain(|node| *node != ix);
+        if self.steps[ix.0].end().is_some_and(stops) {
+            progress.stoppers.push(ix);
         }
     }
 
     /// Whether a person must decide before anything new starts.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
-        self.steps.iter().any(|state| matches!(state, StepState::Held { .. }))
+        self.tally.held > 0
     }
 
     /// Whether the step is a `manual`.
@@ -360,15 +419,15 @@ impl Run {
                 self.to_undo.retain(|ix| !void.contains(ix));
             }
             Event::ManualConfirmed { step, by, note, answers } => {
-                let confirmation = Confirmation {
-                    by: by.clone(),
-                    note: note.clone(),
-                    answers: answers.clone(),
-                };
+                let confirmation =
+                    Confirmation { by: by.clone(), note: note.clone(), answers: answers.clone() };
                 if let Some(ix) = self.graph.find(step)
-                    && let StepState::Running { confirmed, .. } = &mut self.steps[ix.0]
+                    && let mut state @ StepState::Running { .. } = self.state_of(ix).clone()
                 {
-                    *confirmed = Some(confirmation);
+                    if let StepState::Running { confirmed, .. } = &mut state {
+                        *confirmed = Some(confirmation);
+                    }
+                    self.put(ix, state);
                 }
             }
             Event::PhaseEntered { phase } => {
@@ -394,9 +453,10 @@ impl Run {
 
     /// Held steps are over as they are: nobody will be asked any more.
     fn release_held(&mut self) {
-        for state in &mut self.steps {
-            if let StepState::Held { end } = state {
-                *state = StepState::Settled(end.clone());
+        while let Some(ix) = self.first_held() {
+            if let StepState::Held { end } = self.state_of(ix) {
+                let state = StepState::Settled(end.clone());
+                self.put(ix, state);
             }
         }
     }
@@ -409,7 +469,7 @@ impl Run {
             }
             _ => (at, false),
         };
-        self.steps[ix.0] = StepState::Running {
+        let state = StepState::Running {
             attempt,
             first_started_at,
             started_at: at,
@@ -417,6 +477,7 @@ impl Run {
             after_interruption,
             taken,
         };
+        self.put(ix, state);
         if self.graph.node(ix).rollback.is_some() && !self.to_undo.contains(&ix) {
             self.to_undo.push(ix);
         }
@@ -442,17 +503,19 @@ impl Run {
             is_rescued: finished.result.get("outcome") == Some(&json!("rescued")),
         };
         if let Some(until) = finished.next_attempt_at {
-            self.steps[ix.0] = StepState::Pausing {
+            let state = StepState::Pausing {
                 attempt: finished.attempt + 1,
                 until,
                 first_started_at,
                 after_interruption: finished.status == Status::Interrupted,
                 last: Box::new(end),
             };
+            self.put(ix, state);
             return;
         }
         let cause = self.cause_of(ix, &end);
-        self.steps[ix.0] = StepState::Settled(end);
+        let state = StepState::Settled(end);
+        self.put(ix, state);
         if let Some(cause) = cause {
             self.stop(cause);
         }
@@ -494,7 +557,7 @@ impl Run {
         };
         // What a person passed over is not simply well.
         let verdict = if reason == "person" { Verdict::Warning } else { Verdict::Ok };
-        self.steps[ix.0] = StepState::Settled(StepEnd {
+        let state = StepState::Settled(StepEnd {
             status: Status::Skipped,
             verdict,
             changed: false,
@@ -505,12 +568,14 @@ impl Run {
             measures: BTreeMap::new(),
             is_rescued: false,
         });
+        self.put(ix, state);
     }
 
     fn hold(&mut self, id: &str) {
         let Some(ix) = self.graph.find(id) else { return };
         if let StepState::Settled(end) = self.state_of(ix) {
-            self.steps[ix.0] = StepState::Held { end: end.clone() };
+            let state = StepState::Held { end: end.clone() };
+            self.put(ix, state);
         }
     }
 
@@ -545,13 +610,14 @@ impl Run {
 
     fn try_again(&mut self, ix: NodeIx, at: Timestamp) {
         if let StepState::Held { end } = self.state_of(ix) {
-            self.steps[ix.0] = StepState::Pausing {
+            let state = StepState::Pausing {
                 attempt: end.attempts + 1,
                 until: at,
                 first_started_at: at,
                 after_interruption: end.status == Status::Interrupted,
                 last: Box::new(end.clone()),
             };
+            self.put(ix, state);
         }
     }
 

@@ -219,9 +219,10 @@ fn result_view(run: &Run, ix: NodeIx, end: &StepFinished, blobs: &Blobs<'_>) -> 
         result.insert("stderr".to_owned(), json!(shown_text(end.stderr.as_ref(), blobs)));
         let bytes = end.stdout.as_ref().map_or(0, |output| output.bytes);
         result.insert("stdout_bytes".to_owned(), json!(bytes));
-        let is_cut = end.stdout.as_ref().is_some_and(|output| {
-            output.truncated || output.bytes > SHOWN_OUTPUT_BYTES_MAX
-        });
+        let is_cut = end
+            .stdout
+            .as_ref()
+            .is_some_and(|output| output.truncated || output.bytes > SHOWN_OUTPUT_BYTES_MAX);
         result.insert("stdout_truncated".to_owned(), json!(is_cut));
     }
     if !end.outputs.is_empty() {

@@ -461,7 +461,7 @@ pub enum Action {
 /// Actions whose parameters are one tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub enum PlainAction {
     Http,
     Tcp,

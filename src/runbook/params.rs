@@ -10,7 +10,7 @@ use serde_json::Value;
 /// A rendered action, as `{"tcp": {"host": …}}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub enum Resolved {
     Command(Command),
     Shell(Shell),
@@ -69,7 +69,7 @@ impl ProcessSettings {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Command {
     pub argv: Vec<String>,
     #[serde(flatten)]
@@ -77,7 +77,7 @@ pub struct Command {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Shell {
     pub text: String,
     /// Argv in front of `-c text`, e.g. `["bash", "-euo", "pipefail"]`.
@@ -87,7 +87,7 @@ pub struct Shell {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Script {
     pub interpreter: Vec<String>,
     /// The script itself, whether it stood in the runbook or in a file.
@@ -101,7 +101,7 @@ pub struct Script {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Nagios {
     pub command: Vec<String>,
     #[serde(default)]
@@ -110,7 +110,7 @@ pub struct Nagios {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Http {
     pub url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +138,7 @@ pub struct Http {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub enum HttpAuth {
     Basic { user: String, password: String },
     Bearer(String),
@@ -148,7 +148,7 @@ pub enum HttpAuth {
 /// asked for and verified is the URL's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct HttpTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
@@ -156,7 +156,7 @@ pub struct HttpTls {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Tcp {
     pub host: String,
     pub port: u16,
@@ -169,7 +169,7 @@ pub struct Tcp {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Dns {
     pub name: String,
     /// `A` if absent.
@@ -182,7 +182,7 @@ pub struct Dns {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Tls {
     pub host: String,
     pub port: u16,
@@ -195,7 +195,7 @@ pub struct Tls {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Disk {
     pub path: String,
 }
@@ -203,7 +203,7 @@ pub struct Disk {
 /// Exactly one of the three.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Process {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -216,7 +216,7 @@ pub struct Process {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct File {
     pub path: String,
     #[serde(default)]
@@ -225,7 +225,7 @@ pub struct File {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Clock {
     /// NTP server; absent: what the kernel says of its own synchronisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -234,7 +234,7 @@ pub struct Clock {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Service {
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -251,7 +251,7 @@ pub struct Service {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub enum ServiceState {
     Started,
     Stopped,
@@ -261,7 +261,7 @@ pub enum ServiceState {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Find {
     pub dir: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -280,7 +280,7 @@ pub struct Find {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Delete {
     /// As `find` gave them.
     pub files: Vec<FoundFile>,
@@ -292,7 +292,7 @@ pub struct Delete {
 /// `until: { used_percent: 60 }`: percent of the file system that holds the files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct DeleteUntil {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_percent: Option<f64>,
@@ -302,7 +302,7 @@ pub struct DeleteUntil {
 
 /// One file that `find` named: `delete` checks device, inode, size and time again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct FoundFile {
     pub path: String,
     #[serde(with = "wide")]
@@ -316,7 +316,7 @@ pub struct FoundFile {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Prometheus {
     pub query: String,
     /// `http://localhost:9090` if absent.
@@ -345,7 +345,7 @@ pub enum Wait {
 
 /// `manual`, rendered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Actions")]
 pub struct Manual {
     pub instructions: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

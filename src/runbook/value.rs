@@ -28,7 +28,7 @@ const SHOWN_MAX: usize = 60;
 
 /// A type with its bounds (spec 1, Inputs).
 #[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "the names are the language's own; spec 1, Inputs")]
+#[expect(missing_docs, reason = "the names are the language's own; spec 1, Inputs")]
 pub enum InputType {
     String {
         pattern: Option<regex::Regex>,

@@ -47,7 +47,8 @@ impl Reader {
         let err = sqlite("verify the log");
         let moment = self.conn().unchecked_transaction().map_err(&err)?;
         let mut notes = self.boundaries()?;
-        notes.extend(log::head(&moment)?.map(|(_, _, note)| note));
+        let head = log::head(&moment)?;
+        notes.extend(head.as_ref().map(|(_, _, note)| note.clone()));
         let mut verifier = Verifier::new(trust, notes.iter().map(|note| note.as_bytes()))?;
         let mut bad_blob: Option<Failure> = None;
         {
@@ -67,6 +68,11 @@ impl Reader {
         }
         // What the head proves comes before what stands beside the log.
         let report = verifier.finish()?;
+        // What is quoted in tickets as size and root is read from beside the note.
+        if head.is_some_and(|(size, root, _)| (size, root) != (report.size, report.root)) {
+            let what = "size and root beside the head's note are not those that it signs";
+            return Err(failure(Code::Root, None, what).into());
+        }
         bad_blob.map_or(Ok(report), |failure| Err(failure.into()))
     }
 

@@ -6,19 +6,18 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use runwarden::audit::verify::Trust;
 use runwarden::engine::{Ended, EngineError};
 use runwarden::id::RunId;
 use runwarden::run::Rejected;
 use runwarden::run::event::{Event, ResumeAction, RunOutcome, Status};
-use runwarden::audit::verify::Trust;
 use serde_json::{Value, json};
 
 use crate::world::{Deaths, Life, Moment, World};
 
 /// Steps of the runbook that may be repeated: reads, `idempotent`, and those with a `done`.
-const REPEATABLE: &[&str] = &[
-    "look", "safe_two", "checked_three", "side", "rescued", "swept", "taken", "settled", "bye",
-];
+const REPEATABLE: &[&str] =
+    &["look", "safe_two", "checked_three", "side", "rescued", "swept", "taken", "settled", "bye"];
 
 fn runbook() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/death/runbook.yaml")

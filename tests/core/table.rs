@@ -212,7 +212,9 @@ fn every_pair_of_state_and_input_is_decided() {
                             line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
                         })
                         .collect();
-                    words.extend(advance.start.iter().map(|start| format!("START {}", start.step.id)));
+                    words.extend(
+                        advance.start.iter().map(|start| format!("START {}", start.step.id)),
+                    );
                     let ended = advance.cancel.iter().map(|node| &run.graph.step(*node).id);
                     words.extend(ended.map(|id| format!("END {id}")));
                     if words.is_empty() { "nothing".to_owned() } else { words.join("\n    ") }

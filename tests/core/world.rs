@@ -274,7 +274,12 @@ impl World {
     }
 
     /// Resumes a run in a later life.
-    pub fn resume(&self, id: RunId, action: ResumeAction, step: Option<&str>) -> Result<Ended, EngineError> {
+    pub fn resume(
+        &self,
+        id: RunId,
+        action: ResumeAction,
+        step: Option<&str>,
+    ) -> Result<Ended, EngineError> {
         let deaths = Arc::new(Deaths::default());
         block_on(async {
             let base = tokio::time::Instant::now();
@@ -321,12 +326,10 @@ mod futures_catch {
 
     pub async fn catch_unwind<F: Future>(future: F) -> Result<F::Output, ()> {
         let mut future = pin!(future);
-        poll_fn(move |cx| {
-            match catch(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-                Err(_) => Poll::Ready(Err(())),
-            }
+        poll_fn(move |cx| match catch(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(_) => Poll::Ready(Err(())),
         })
         .await
     }
@@ -417,8 +420,22 @@ pub fn line(time: Timestamp, event: &Event) -> String {
         value["type"].as_str().unwrap_or_default().to_owned(),
     ];
     for key in [
-        "step", "attempt", "action", "status", "verdict", "changed", "reason", "phase", "outcome",
-        "by", "steps", "left_to_undo", "was_done", "did_not_happen", "outputs", "measures",
+        "step",
+        "attempt",
+        "action",
+        "status",
+        "verdict",
+        "changed",
+        "reason",
+        "phase",
+        "outcome",
+        "by",
+        "steps",
+        "left_to_undo",
+        "was_done",
+        "did_not_happen",
+        "outputs",
+        "measures",
         "message",
     ] {
         match &value[key] {
@@ -438,8 +455,11 @@ pub fn line(time: Timestamp, event: &Event) -> String {
         words.push(format!("note={note:?}"));
     }
     if let Some(result) = value["result"].as_object() {
-        let shown: Map<String, Value> =
-            result.iter().filter(|(key, _)| *key != "exit_code").map(|(k, v)| (k.clone(), v.clone())).collect();
+        let shown: Map<String, Value> = result
+            .iter()
+            .filter(|(key, _)| *key != "exit_code")
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         if !shown.is_empty() {
             words.push(format!("result={}", Value::Object(shown)));
         }

@@ -124,15 +124,22 @@ class State:
 
 def verify_by_readme(state):
     """None if the twenty lines of README.md and openssl find the log whole."""
-    text = (ROOT / "README.md").read_text()
-    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
-    program = next(block for block in blocks if "import" in block and "hashlib" in block)
     folder = pathlib.Path(tempfile.mkdtemp(dir=WORK))
     for name, args in (
         ("vkey", ("keys",)), ("checkpoint", ("checkpoint",)), ("log", ("log", "--raw")),
     ):
         with open(folder / name, "wb") as file:
             subprocess.run(state.argv("audit", *args), stdout=file, env=ENV, check=True)
+    why = verify_exported(folder)
+    shutil.rmtree(folder)
+    return why
+
+
+def verify_exported(folder):
+    """The same for the files `vkey`, `checkpoint` and `log` in a folder."""
+    text = (ROOT / "README.md").read_text()
+    blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
+    program = next(block for block in blocks if "import" in block and "hashlib" in block)
     read = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -145,7 +152,6 @@ def verify_by_readme(state):
     )
     if signed.returncode != 0 or "Verified Successfully" not in signed.stdout:
         return f"openssl: {signed.stdout} {signed.stderr}"
-    shutil.rmtree(folder)
     return None
 
 

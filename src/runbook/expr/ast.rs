@@ -107,7 +107,7 @@ impl Arithmetic {
 
 /// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the operators of the language, in its order")]
+#[expect(missing_docs, reason = "the operators of the language, in its order")]
 pub enum Relation {
     Equal,
     NotEqual,
