@@ -191,6 +191,7 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r#"("pid": )\d+"#, "${1}<pid>"),
         (r"\b(\d+d \d\dh|\d+h \d\dm|\d+m \d\ds|\d+\.\ds|\d+ms)\b", "<t>"),
         (r" +<t>", "  <t>"),
+        (r"<t> {2,}", "<t>  "),
         (r"runwarden \d+\.\d+\.\d+( \([0-9a-f]+\))?", "runwarden <version>"),
     ]
     .into_iter()
