@@ -130,6 +130,7 @@ impl Motor {
         let wires = Wires { control: commands, notices: told, waits };
         let run = questions.run();
         let scratch = move |source| EngineError::Scratch { run, source };
+        let (ending, mut ended) = tokio::sync::oneshot::channel::<()>();
         let driving = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
@@ -141,6 +142,7 @@ impl Motor {
                     runtime.spawn(signals.listen(orders, signalled));
                 }
                 let ended = runtime.block_on(engine.drive(begun, wires));
+                drop(ending);
                 // What is still under way (a name that does not resolve) holds nobody up.
                 runtime.shutdown_background();
                 ended
@@ -153,17 +155,27 @@ impl Motor {
                 tokio::select! {
                     biased;
                     Some(line) = signals.recv() => progress.line(line),
-                    notice = notices.recv() => match notice {
-                        Some(notice) => show(notice, &mut progress, &mut questions),
-                        None => break,
-                    },
+                    _ = &mut ended => break,
                     line = questions.next_line() => {
                         questions.answer(line, &mut progress, &control);
                     }
-                    _ = tick.tick() => progress.tick(),
+                    // Ten times a second is soon enough for people; to be woken by each fact
+                    // would cost the run more than writing it down.
+                    _ = tick.tick() => {
+                        while let Ok(notice) = notices.try_recv() {
+                            show(notice, &mut progress, &mut questions);
+                        }
+                        progress.tick();
+                    }
                 }
             }
         });
+        while let Ok(notice) = notices.try_recv() {
+            show(notice, &mut progress, &mut questions);
+        }
+        while let Ok(line) = signals.try_recv() {
+            progress.line(line);
+        }
         progress.clear();
         questions.close(&mut progress);
         match driving.join() {
