@@ -91,7 +91,7 @@ fn request(store: &Store) -> RunId {
         },
         source: Stored::Inline { inline: "runwarden: 1\n".into() },
         files: Default::default(),
-        inputs: Default::default(),
+        inputs: Stored::Inline { inline: serde_json::json!({}) },
         requester: Requester { principal: "maya".to_owned(), method: "unix".to_owned() },
         trigger: Default::default(),
         reason: None,
@@ -116,6 +116,8 @@ fn step(i: u32) -> Vec<Event> {
         plan_digest: Digest::of(b"plan"),
     };
     let finished = Event::StepFinished(Box::new(StepFinished {
+        did_not_happen: false,
+        note: None,
         step: format!("step-{i}"),
         attempt: 1,
         status: Status::Succeeded,

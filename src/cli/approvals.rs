@@ -118,16 +118,16 @@ fn confirm(args: &Confirm, global: &Global, out: Out) -> Result<Exit, Failure> {
     };
     let answers = inputs::answers(&args.answers)?;
     let id = history::find(&history::need(global)?, run)?;
-    let motor = Motor::open(&state::folder(global)?, out)?;
+    let mut motor = Motor::open(&state::folder(global)?, out)?;
     let (by, note) = (state::principal(), args.note.clone());
-    let confirmed = motor.engine.confirm(id, step.to_owned(), by, note, answers);
-    let Some(begun) = motor.runtime.block_on(confirmed)? else {
+    let step = step.to_owned();
+    let confirmed = motor.begin(async |engine| engine.confirm(id, step, by, note, answers).await);
+    let Some(begun) = confirmed? else {
         out.say(&format!("confirmed; its process goes on: runwarden runs watch {id}"));
         return Ok(Exit::Ok);
     };
     let wishes = Wishes { waits: !args.no_wait, can_ask: out.can_ask, is_nagios: false };
-    let (ended, _) = to_end(&motor, begun, &wishes, out)?;
-    motor.stop();
+    let (ended, _) = to_end(&mut motor, begun, &wishes, out)?;
     tell_end(&ended, id, out);
     Ok(exit_of(&ended, false))
 }

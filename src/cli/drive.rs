@@ -1,13 +1,12 @@
-//! Drives a run to its end for the command line: the engine on a thread of its own, signals in a
-//! task, and on this thread what people see, so that a terminal that does not take a line (Ctrl-S)
+//! Drives a run to its end for the command line: the engine and the signals on a thread of their
+//! own, and on this thread what people see, so that a terminal that does not take a line (Ctrl-S)
 //! holds up nothing but itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::exit::{Exit, Failure};
@@ -26,8 +25,10 @@ use crate::time::SystemClock;
 pub(super) struct Motor {
     /// The engine.
     pub(super) engine: Engine,
-    /// What runs its tasks.
-    pub(super) runtime: Runtime,
+    /// What runs what people see.
+    runtime: Runtime,
+    /// Signals that this process takes, from the moment on in which it may own a run.
+    signals: Option<Signals>,
 }
 
 impl std::fmt::Debug for Motor {
@@ -62,7 +63,24 @@ impl Motor {
             .enable_all()
             .build()
             .map_err(|err| Failure::new(Exit::Store, format!("failed to start threads: {err}")))?;
-        Ok(Motor { engine, runtime })
+        Ok(Motor { engine, runtime, signals: None })
+    }
+
+    /// Takes what the engine gives a run to this process by. From here on a signal does not end
+    /// the process any more: it is kept for the run.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub(super) fn begin<T>(
+        &mut self,
+        begin: impl AsyncFnOnce(&Engine) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let (engine, signals) = (&self.engine, &mut self.signals);
+        self.runtime.block_on(async {
+            *signals = Signals::open();
+            begin(engine).await
+        })
     }
 
     /// Settles the runs whose processes died, and names them.
@@ -97,7 +115,7 @@ impl Motor {
     ///
     /// What the engine says.
     pub(super) fn drive(
-        &self,
+        &mut self,
         begun: Begun,
         waits: bool,
         mut progress: Progress,
@@ -106,13 +124,13 @@ impl Motor {
         let (control, commands) = mpsc::unbounded_channel();
         let (told, mut notices) = mpsc::unbounded_channel();
         let (signalled, mut signals) = mpsc::unbounded_channel();
-        let guard = self.runtime.enter();
-        self.runtime.spawn(listen(control.clone(), signalled));
-        drop(guard);
+        let orders = control.clone();
         let engine = self.engine.clone();
+        let signals_of_run = self.signals.take();
         let wires = Wires { control: commands, notices: told, waits };
         let run = questions.run();
         let scratch = move |source| EngineError::Scratch { run, source };
+        let (ending, mut ended) = tokio::sync::oneshot::channel::<()>();
         let driving = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
@@ -120,7 +138,14 @@ impl Motor {
                 // followed by the next step without a switch of threads.
                 let runtime =
                     Builder::new_current_thread().enable_all().build().map_err(scratch)?;
-                runtime.block_on(engine.drive(begun, wires))
+                if let Some(signals) = signals_of_run {
+                    runtime.spawn(signals.listen(orders, signalled));
+                }
+                let ended = runtime.block_on(engine.drive(begun, wires));
+                drop(ending);
+                // What is still under way (a name that does not resolve) holds nobody up.
+                runtime.shutdown_background();
+                ended
             })
             .map_err(scratch)?;
         self.runtime.block_on(async {
@@ -130,28 +155,33 @@ impl Motor {
                 tokio::select! {
                     biased;
                     Some(line) = signals.recv() => progress.line(line),
-                    notice = notices.recv() => match notice {
-                        Some(notice) => show(notice, &mut progress, &mut questions),
-                        None => break,
-                    },
+                    _ = &mut ended => break,
                     line = questions.next_line() => {
                         questions.answer(line, &mut progress, &control);
                     }
-                    _ = tick.tick() => progress.tick(),
+                    // Ten times a second is soon enough for people; to be woken by each fact
+                    // would cost the run more than writing it down.
+                    _ = tick.tick() => {
+                        while let Ok(notice) = notices.try_recv() {
+                            show(notice, &mut progress, &mut questions);
+                        }
+                        progress.tick();
+                    }
                 }
             }
         });
+        while let Ok(notice) = notices.try_recv() {
+            show(notice, &mut progress, &mut questions);
+        }
+        while let Ok(line) = signals.try_recv() {
+            progress.line(line);
+        }
         progress.clear();
         questions.close(&mut progress);
         match driving.join() {
             Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-    }
-
-    /// Ends the threads without waiting for what they do.
-    pub(super) fn stop(self) {
-        self.runtime.shutdown_timeout(Duration::from_millis(100));
     }
 }
 
@@ -173,42 +203,56 @@ fn show(notice: Notice, progress: &mut Progress, questions: &mut Questions) {
     }
 }
 
-/// Turns signals into what they mean: the first cancels in order, a Ctrl-C after it stops at once.
-async fn listen(
-    control: mpsc::UnboundedSender<Control>,
-    told: mpsc::UnboundedSender<&'static str>,
-) {
-    let open = |kind| signal(kind).ok();
-    let (Some(mut int), Some(mut term), Some(mut hup)) =
-        (open(SignalKind::interrupt()), open(SignalKind::terminate()), open(SignalKind::hangup()))
-    else {
-        return;
-    };
-    let by = state::principal();
-    let is_cancelled = AtomicBool::new(false);
-    loop {
-        let is_int = tokio::select! {
-            Some(()) = int.recv() => true,
-            Some(()) = term.recv() => false,
-            Some(()) = hup.recv() => false,
-        };
-        let is_second = is_cancelled.swap(true, Ordering::Relaxed);
-        let (order, line) = match (is_second, is_int) {
-            (false, _) => (
-                Control::Cancel { by: by.clone(), via: "signal".to_owned() },
-                "cancelling: the running step is ended, then rollbacks and `finally` run; Ctrl-C \
-                 again stops at once",
-            ),
-            (true, true) => (
-                Control::Abandon { by: by.clone() },
-                "stopping at once: nothing is undone, the run is recorded as interrupted",
-            ),
-            // A terminal that closes may send its signal twice: that is no second wish.
-            (true, false) => continue,
-        };
-        let _ = told.send(line);
-        if control.send(order).is_err() {
-            return;
+/// The signals that end a run.
+struct Signals {
+    int: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Takes them over; `None`: the system does not let us, so that they end the process as ever.
+    fn open() -> Option<Signals> {
+        Some(Signals {
+            int: signal(SignalKind::interrupt()).ok()?,
+            term: signal(SignalKind::terminate()).ok()?,
+            hup: signal(SignalKind::hangup()).ok()?,
+        })
+    }
+
+    /// Turns signals into what they mean: the first cancels in order, a Ctrl-C after it stops at
+    /// once.
+    async fn listen(
+        mut self,
+        control: mpsc::UnboundedSender<Control>,
+        told: mpsc::UnboundedSender<&'static str>,
+    ) {
+        let by = state::principal();
+        let mut is_cancelled = false;
+        loop {
+            let is_int = tokio::select! {
+                Some(()) = self.int.recv() => true,
+                Some(()) = self.term.recv() => false,
+                Some(()) = self.hup.recv() => false,
+            };
+            let is_second = std::mem::replace(&mut is_cancelled, true);
+            let (order, line) = match (is_second, is_int) {
+                (false, _) => (
+                    Control::Cancel { by: by.clone(), via: "signal".to_owned() },
+                    "cancelling: the running step is ended, then rollbacks and `finally` run; Ctrl-C \
+                     again stops at once",
+                ),
+                (true, true) => (
+                    Control::Abandon { by: by.clone() },
+                    "stopping at once: nothing is undone, the run is recorded as interrupted",
+                ),
+                // A terminal that closes may send its signal twice: that is no second wish.
+                (true, false) => continue,
+            };
+            let _ = told.send(line);
+            if control.send(order).is_err() {
+                return;
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ mod generate;
 mod history;
 mod inputs;
 mod manual;
+mod nagios;
 mod output;
 mod plan;
 mod progress;
@@ -88,7 +89,7 @@ fn call(cli: &Cli, out: Out) -> Result<Exit, Failure> {
 
 /// A monitoring system understands one line and a code, whatever went wrong.
 fn plugin_failure(out: &Out, message: &str) -> ExitCode {
-    let line = summary::plugin_line("UNKNOWN", message);
+    let line = nagios::plugin_line("UNKNOWN", message);
     // The code says it too, if the line cannot be written.
     let _ = out.result(&format!("{line}\n"));
     Exit::plugin(3).into()

@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure};
 use super::manual::Questions;
 use super::progress::{Progress, Titles};
 use super::report::{Out, Paint, visible};
-use super::{history, inputs, source, state, summary};
+use super::{history, inputs, nagios, source, state};
 use crate::engine::{Begun, Ended, Prepared, Request, load};
 use crate::id::RunId;
 use crate::run::event::Requester;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure
     let given = inputs::given(&args.inputs)?;
     let prepared = source::prepared(&args.runbook, &given, out)?;
     let folder = state::folder(global)?;
-    let motor = Motor::open(&folder, out)?;
+    let mut motor = Motor::open(&folder, out)?;
     motor.settle(out)?;
     check_pin(&motor.engine.store.reader()?, &prepared.runbook, args.pinned, out)?;
     let can_ask = out.can_ask;
@@ -46,13 +46,12 @@ pub(super) fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure
         reason: args.reason.clone(),
         ticket: args.ticket.clone(),
     };
-    let begun = motor.runtime.block_on(motor.engine.submit(&prepared, request))?;
+    let begun = motor.begin(async |engine| engine.submit(&prepared, request).await)?;
     let id = begun.id;
     let wishes = Wishes { waits: !args.no_wait, can_ask, is_nagios: args.nagios };
-    let (ended, shown) = to_end(&motor, begun, &wishes, out)?;
-    motor.stop();
+    let (ended, shown) = to_end(&mut motor, begun, &wishes, out)?;
     if args.nagios {
-        let (line, code) = summary::nagios(&shown);
+        let (line, code) = nagios::report(&shown);
         out.result(&format!("{line}\n"))?;
         return Ok(Exit::plugin(code));
     }
@@ -78,7 +77,7 @@ pub(super) struct Wishes {
 ///
 /// What kept it from being driven or recorded.
 pub(super) fn to_end(
-    motor: &Motor,
+    motor: &mut Motor,
     begun: Begun,
     wishes: &Wishes,
     out: Out,

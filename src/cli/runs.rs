@@ -227,15 +227,15 @@ fn end_of_watch(reader: &Reader, row: &RunRow, out: Out) -> Result<Exit, Failure
 
 fn cancel(args: &Decision, global: &Global, out: Out) -> Result<Exit, Failure> {
     let id = history::find(&history::need(global)?, &args.id)?;
-    let motor = Motor::open(&state::folder(global)?, out)?;
-    let asked = motor.engine.cancel(id, state::principal(), args.comment.clone());
-    let Some(begun) = motor.runtime.block_on(asked)? else {
+    let mut motor = Motor::open(&state::folder(global)?, out)?;
+    let (by, comment) = (state::principal(), args.comment.clone());
+    let asked = motor.begin(async |engine| engine.cancel(id, by, comment).await);
+    let Some(begun) = asked? else {
         out.say(&format!("asked run {id} to end in order; runwarden runs watch {id}"));
         return Ok(Exit::Ok);
     };
     let wishes = Wishes { waits: true, can_ask: out.can_ask, is_nagios: false };
-    let (ended, _) = to_end(&motor, begun, &wishes, out)?;
-    motor.stop();
+    let (ended, _) = to_end(&mut motor, begun, &wishes, out)?;
     tell_end(&ended, id, out);
     Ok(exit_of_cancel(&ended))
 }
@@ -248,10 +248,10 @@ fn resume(args: &Resume, global: &Global, out: Out) -> Result<Exit, Failure> {
         _ if args.stop => (ResumeAction::Stop, None),
         _ => (ResumeAction::Continue, None),
     };
-    let motor = Motor::open(&state::folder(global)?, out)?;
+    let mut motor = Motor::open(&state::folder(global)?, out)?;
     let (by, comment) = (state::principal(), args.comment.clone());
-    let resumed = motor.engine.resume(id, action, step, by, comment);
-    let begun = motor.runtime.block_on(resumed).map_err(|err| {
+    let resumed = motor.begin(async |engine| engine.resume(id, action, step, by, comment).await);
+    let begun = resumed.map_err(|err| {
         let needs_decision = matches!(err, EngineError::Rejected { .. });
         let failure = Failure::from(err);
         match needs_decision && action == ResumeAction::Continue {
@@ -260,8 +260,7 @@ fn resume(args: &Resume, global: &Global, out: Out) -> Result<Exit, Failure> {
         }
     })?;
     let wishes = Wishes { waits: !args.no_wait, can_ask: out.can_ask, is_nagios: false };
-    let (ended, _) = to_end(&motor, begun, &wishes, out)?;
-    motor.stop();
+    let (ended, _) = to_end(&mut motor, begun, &wishes, out)?;
     tell_end(&ended, id, out);
     Ok(exit_of(&ended, false))
 }

@@ -42,7 +42,7 @@ pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn steps(run: &Value) -> &[Value] {
+pub(super) fn steps(run: &Value) -> &[Value] {
     run.get("steps").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
@@ -135,7 +135,7 @@ fn health(run: &Value, paint: Paint, tails: &Tails<'_>) -> String {
 }
 
 /// Steps that only hold or compute are not checks of the world.
-fn is_told(step: &Value) -> bool {
+pub(super) fn is_told(step: &Value) -> bool {
     match text(step, "action") {
         "block" | "switch" | "end" => false,
         "set" => text(step, "status") != "succeeded",
@@ -195,6 +195,9 @@ fn values(step: &Value) -> String {
     for name in interesting(text(step, "action")) {
         let value = match result.get(name) {
             None | Some(Value::Null | Value::Object(_)) => continue,
+            // What is not there is said by the step's note or message.
+            Some(Value::Bool(false)) if !text(step, "note").is_empty() => continue,
+            Some(Value::Array(items)) if items.is_empty() => "none".to_owned(),
             Some(Value::String(text)) if text.is_empty() || text.contains('\n') => continue,
             Some(value) => quantity(name, value),
         };
@@ -233,7 +236,7 @@ fn quantity(name: &str, value: &Value) -> String {
 }
 
 /// At most so many decimals, and none that are zero.
-fn round(number: f64, decimals: usize) -> String {
+pub(super) fn round(number: f64, decimals: usize) -> String {
     let text = format!("{number:.decimals$}");
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -467,67 +470,6 @@ fn step_row(step: &Value) -> Vec<String> {
     ]
 }
 
-/// One line for a monitoring system, and its exit code: `OK - text | 'measure'=1`.
-#[must_use]
-pub(super) fn nagios(run: &Value) -> (String, u8) {
-    let is_over = matches!(text(run, "outcome"), "succeeded" | "degraded" | "failed");
-    let (word, code) = match (is_over, text(run, "verdict")) {
-        (true, "ok") => ("OK", 0),
-        (true, "warning") => ("WARNING", 1),
-        (true, "critical") => ("CRITICAL", 2),
-        _ => ("UNKNOWN", 3),
-    };
-    let title = text(&run["runbook"], "title");
-    let told: Vec<&Value> = steps(run).iter().filter(|step| is_told(step)).collect();
-    // The worst first: the line may be cut on its way to a telephone.
-    let mut wrong = Vec::new();
-    for mood in [Mood::Bad, Mood::Odd] {
-        for step in &told {
-            let word = words::of_step(text(step, "status"), text(step, "verdict"));
-            if word.mood == mood {
-                let finding = finding(step);
-                let finding = if finding.is_empty() { word.word.to_owned() } else { finding };
-                wrong.push(format!("{}: {finding}", text(step, "title")));
-            }
-        }
-    }
-    let said = match (wrong.is_empty(), is_over) {
-        (false, _) => wrong.join("; "),
-        (true, true) => format!("{} ok", count(told.len(), "check")),
-        (true, false) => format!("the run is {}", standing(run)),
-    };
-    let line = plugin_line(word, &format!("{title}: {said}"));
-    let measures = run.get("measures").and_then(Value::as_object);
-    let data: Vec<String> = measures
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| Some(perfdata(name, value.as_f64()?)))
-        .collect();
-    match data.is_empty() {
-        true => (line, code),
-        false => (format!("{line} | {}", data.join(" ")), code),
-    }
-}
-
-/// `OK - text`, with nothing in it that ends the text of a plugin.
-#[must_use]
-pub(super) fn plugin_line(word: &str, text: &str) -> String {
-    let text: Vec<&str> = text.split_whitespace().collect();
-    format!("{word} - {}", visible(&text.join(" ")).replace('|', "/"))
-}
-
-fn perfdata(name: &str, value: f64) -> String {
-    let unit = match name {
-        name if name.ends_with("_seconds") => "s",
-        name if name.ends_with("_bytes") => "B",
-        name if name.ends_with("_percent") => "%",
-        _ => "",
-    };
-    // The format knows no `=` and no `'` inside a label.
-    let label: String = visible(name).replace(['=', '\''], "_");
-    format!("'{label}'={}{unit}", round(value, 6))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -566,22 +508,6 @@ mod tests {
         assert_eq!(lines[4], "– skipped     Swap  its `when` does not hold");
         assert_eq!(lines[6], "2 checks: 1 warning, 1 skipped");
         assert!(shown.contains("log   entries 1 to 7, size 8, root abc=\n"), "{shown}");
-    }
-
-    /// Goal: one line that a monitoring system can take apart, whatever the names hold.
-    #[test]
-    fn nagios_gets_one_line() {
-        let (line, code) = nagios(&run());
-        let said = "WARNING - Host: Disk: used 91.2 %, free 1.5 KiB, inodes used 3 % | \
-                    'disk_used_percent'=91.25% 'odd__name'=1000000000000000000000";
-        assert_eq!((line.as_str(), code), (said, 1));
-        let mut hostile = run();
-        hostile["runbook"]["title"] = json!("a | b\nc\x1b");
-        hostile["outcome"] = json!("cancelled");
-        hostile["steps"] = json!([]);
-        hostile["measures"] = json!({});
-        let (line, code) = nagios(&hostile);
-        assert_eq!((line.as_str(), code), ("UNKNOWN - a / b c\\x1b: the run is cancelled", 3));
     }
 
     /// Goal: a failure says why, shows the end of the output, and how to see all of it.

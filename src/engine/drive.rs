@@ -401,6 +401,10 @@ impl Engine {
             if row.owner == owner::nobody() || owner::is_alive(&row.owner) {
                 continue;
             }
+            // Whoever left it to wait for a person let nothing of it go on.
+            if matches!(row.state, RunState::WaitingApproval | RunState::Suspended) {
+                continue;
+            }
             let Ok(loaded) = load(&reader, row.id) else { continue };
             let mut run = loaded.run;
             let ended =

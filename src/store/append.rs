@@ -286,7 +286,10 @@ impl Committer {
         }
         log::write(&self.conn, &draft.made)?;
         for row in draft.rows.values() {
-            runs::save(&self.conn, row)?;
+            match self.rows.get(&row.id) {
+                Some(known) if known.differs_by_last_seq(row) => runs::touch(&self.conn, row)?,
+                _ => runs::save(&self.conn, row)?,
+            }
         }
         for (index, ready) in taken {
             for blob in &ready.blobs {

@@ -249,6 +249,24 @@ pub(super) fn load(conn: &Connection, id: RunId) -> Result<Option<RunRow>, Store
     Ok(found.flatten())
 }
 
+impl RunRow {
+    /// Whether nothing but its last entry is another: most appends in the middle of a run.
+    pub(super) fn differs_by_last_seq(&self, after: &RunRow) -> bool {
+        let mut moved = self.clone();
+        moved.last_seq = after.last_seq;
+        moved == *after
+    }
+}
+
+/// Writes the number of a row's last entry alone: one page instead of the row and its indexes.
+pub(super) fn touch(conn: &Connection, row: &RunRow) -> Result<(), StoreError> {
+    let err = sqlite("write a run");
+    let mut statement =
+        conn.prepare_cached("UPDATE runs SET last_seq = ?2 WHERE id = ?1").map_err(&err)?;
+    statement.execute(params![row.id.as_bytes(), row.last_seq as i64]).map_err(&err)?;
+    Ok(())
+}
+
 /// Writes a row, new or changed.
 pub(super) fn save(conn: &Connection, row: &RunRow) -> Result<(), StoreError> {
     static SQL: LazyLock<String> = LazyLock::new(|| {

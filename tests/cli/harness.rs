@@ -145,6 +145,13 @@ impl Running {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// Closes both streams at our end.
+    pub(crate) fn stop_reading(&mut self) {
+        drop(self.child.stdout.take());
+        // The thread that reads standard error ends at its next line, and closes it.
+        self.lines = channel().1;
+    }
+
     fn rest(&mut self) -> Vec<String> {
         self.seen.extend(self.lines.iter());
         self.seen.clone()
@@ -184,6 +191,7 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r#"("pid": )\d+"#, "${1}<pid>"),
         (r"\b(\d+d \d\dh|\d+h \d\dm|\d+m \d\ds|\d+\.\ds|\d+ms)\b", "<t>"),
         (r" +<t>", "  <t>"),
+        (r"<t> {2,}", "<t>  "),
         (r"runwarden \d+\.\d+\.\d+( \([0-9a-f]+\))?", "runwarden <version>"),
     ]
     .into_iter()

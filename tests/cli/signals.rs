@@ -76,6 +76,18 @@ fn one_signal_cancels_in_order() {
     }
 }
 
+/// Goal: a run whose terminal is gone, with nobody left to read a line, still ends in order.
+#[test]
+fn a_lost_terminal_ends_a_run_in_order() {
+    let bench = Bench::new();
+    let mut running = begin(&bench, SLOW);
+    running.stop_reading();
+    running.signal(Signal::HUP);
+    assert_eq!(running.child.wait().unwrap().code(), Some(5));
+    assert!(!bench.work().join("changed").exists() && bench.work().join("bye").exists());
+    assert_eq!(bench.json(&["runs", "list"])[0]["outcome"], "cancelled");
+}
+
 /// Goal: a second Ctrl-C stops at once, though the step does not want to end, and the record says
 /// that its end is unknown.
 #[test]
