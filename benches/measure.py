@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "peers"))
@@ -74,6 +75,19 @@ def middle(costs, key="wall", scale=1.0, unit="", digits=3):
     return f"{text} ({min(values):.{digits}g}–{max(values):.{digits}g})"
 
 
+def disk(bench):
+    """What the disk takes for one durable write: we wait for it once a step, the peers never."""
+    took = []
+    file = os.open(bench.work / "disk", os.O_CREAT | os.O_WRONLY)
+    for _ in range(200):
+        os.write(file, b"x" * 4096)
+        begin = time.monotonic()
+        os.fdatasync(file)
+        took.append({"wall": time.monotonic() - begin})
+    os.close(file)
+    bench.row("ms, fdatasync of 4 KiB", middle(took, scale=1000), "the disk's")
+
+
 def steps(bench):
     """1,000 steps of /bin/true, durable and signed."""
     body = "".join(f"  - id: s{i}\n    command: [/bin/true]\n" for i in range(STEPS))
@@ -89,12 +103,15 @@ def steps(bench):
               "≤ 2 × sh, < just", rest)
     rss = ", ".join(f"{name} {middle(cost, 'rss_kib', 1 / MIB)}" for name, cost in costs.items()
                     if name != "ours")
+    bench.row("ms of processor a step, both sides", middle(costs["ours"], "cpu", per), "–",
+              ", ".join(f"{name} {middle(cost, 'cpu', per)}" for name, cost in costs.items()
+                        if name != "ours"))
     bench.row("MiB resident, peak of that", middle(costs["ours"], "rss_kib", 1 / MIB), "≤ 16", rss)
     by_shell = bench.turns({"ours": bench.ours("-q", "run", shell, "--yes")}, min(bench.runs, 3))
     bench.row("ms a step, shell (bash), 1,000 steps", middle(by_shell["ours"], scale=per), "–")
     if shutil.which("strace"):
         counts = bench.work / "syscalls"
-        bench.once(["strace", "-f", "-qq", "--seccomp-bpf", "-c", "-o", counts,
+        bench.once(["strace", "-f", "-qq", "-c", "-o", counts,
                     "-e", "trace=fsync,fdatasync,sync_file_range", *ours])
         calls = sum(int(line.split()[3]) for line in counts.read_text().splitlines()
                     if line.split()[-1:] in (["fsync"], ["fdatasync"], ["sync_file_range"]))
@@ -157,7 +174,7 @@ def verify(bench):
               "≥ 300,000", f"{middle(costs['ours'], 'rss_kib', 1 / MIB)} MiB")
 
 
-CASES = {case.__name__: case for case in (steps, start, output, validate, size, verify)}
+CASES = {case.__name__: case for case in (disk, steps, start, output, validate, size, verify)}
 
 
 def main():

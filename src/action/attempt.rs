@@ -280,6 +280,12 @@ impl Hold {
 
 /// What is said of the end.
 fn conclude(end: End, status: Option<WaitIdStatus>, name: &str) -> ProcessEnd {
+    if end == End::Completed && status.is_none() {
+        // It ran, and somebody else waited for it: what it found is not known.
+        let message = format!("`{name}` ended, and how is not known");
+        let error = Some(error("E_INTERRUPTED", message));
+        return ProcessEnd { end: End::Interrupted, error, ..ProcessEnd::default() };
+    }
     let exit_code = status.as_ref().and_then(WaitIdStatus::exit_status);
     let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
     let mut how = String::new();
