@@ -2,6 +2,7 @@
 //! a run exists. No results, no times, no run id in it, so that it is the same on every machine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -20,8 +21,20 @@ pub struct Plan {
     pub digest: Digest,
     /// Names of the targets.
     pub targets: Vec<String>,
-    /// All of it.
-    pub json: Value,
+    /// Its canonical JSON: what the digest is of, and what the log keeps.
+    pub bytes: Vec<u8>,
+}
+
+impl Plan {
+    /// All of it, read.
+    ///
+    /// # Panics
+    ///
+    /// Never: the bytes are JSON of our own making.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).expect("canonical JSON is JSON")
+    }
 }
 
 /// Freezes a run of `runbook` with these inputs; `files` holds the texts of the files that its
@@ -82,7 +95,7 @@ pub fn plan(
     }
     put("outputs", writer.expressions(&runbook.outputs));
     let bytes = crate::audit::jcs::to_vec(&plan).expect("a plan holds only JSON's own numbers");
-    Plan { digest: Digest::of(&bytes), targets, json: plan }
+    Plan { digest: Digest::of(&bytes), targets, bytes }
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -100,7 +113,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn steps(&self, steps: &[Step]) -> Value {
+    fn steps(&self, steps: &[Arc<Step>]) -> Value {
         steps.iter().map(|step| self.step(step)).collect()
     }
 

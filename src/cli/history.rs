@@ -8,9 +8,12 @@ use super::exit::Failure;
 use super::report::{Out, visible};
 use super::summary::Beside;
 use super::{output, state, summary};
-use crate::engine::{EngineError, Loaded, load, owner, show};
+use crate::engine::{EngineError, Loaded, load, owner, show, show_loaded};
 use crate::id::RunId;
-use crate::run::event::RunState;
+use crate::outcome::Verdict;
+use crate::run::event::{RunOutcome, RunState};
+use crate::run::state::StepEnd;
+use crate::runbook::model::Kind;
 use crate::store::{Found, Reader, RunRow, StoreError};
 
 /// The state folder for reading; `None`: nothing was ever recorded there.
@@ -127,15 +130,23 @@ pub(super) fn print_whole(reader: &Reader, id: RunId, out: Out) -> Result<(), Fa
 ///
 /// As [`shown`].
 pub(super) fn print_brief(reader: &Reader, id: RunId, out: Out) -> Result<(), Failure> {
-    let value = shown(reader, id)?;
     if out.is_json() {
-        return out.json(&value);
+        return out.json(&shown(reader, id)?);
     }
-    let is_good = matches!(summary::standing(&value), "succeeded" | "degraded");
+    let row = row(reader, id)?;
+    let is_good = matches!(row.outcome, Some(RunOutcome::Succeeded | RunOutcome::Degraded));
     if out.is_quiet && is_good {
         return Ok(());
     }
     let loaded = load(reader, id)?;
+    // Of a long run that is well nobody wants every step again.
+    let is_told = |end: &StepEnd| {
+        row.kind == Kind::HealthCheck || end.status.is_failure() || end.verdict != Verdict::Ok
+    };
+    let mut value = show_loaded(reader, &loaded, &is_told)?;
+    if let Some(map) = value.as_object_mut() {
+        map.insert("state".to_owned(), json!(told_state(&row)));
+    }
     let tails = |step: &str| output::tail(reader, &loaded, step);
     let beside = beside(reader, &loaded)?;
     out.result(&summary::brief(&value, beside, out.stdout, &tails))

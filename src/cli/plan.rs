@@ -29,7 +29,7 @@ pub(super) fn plan(args: &Plan, out: Out) -> Result<Exit, Failure> {
     let prepared = source::prepared(&args.runbook, &given, out)?;
     if out.is_json() {
         let digest = prepared.plan.digest;
-        out.json(&json!({ "plan_digest": digest, "plan": prepared.plan.json }))?;
+        out.json(&json!({ "plan_digest": digest, "plan": prepared.plan.json() }))?;
     } else {
         out.result(&text(&prepared))?;
     }
@@ -37,8 +37,8 @@ pub(super) fn plan(args: &Plan, out: Out) -> Result<Exit, Failure> {
 }
 
 fn text(prepared: &Prepared) -> String {
-    let (runbook, plan) = (&prepared.runbook, &prepared.plan);
-    let kind = inline(&plan.json["runbook"]["kind"]);
+    let (runbook, plan) = (&prepared.runbook, prepared.plan.json());
+    let kind = inline(&plan["runbook"]["kind"]);
     let mut shown = format!(
         "{}\n{} {} ({kind}), nothing is done yet\n\n",
         visible(&runbook.title),
@@ -48,9 +48,9 @@ fn text(prepared: &Prepared) -> String {
     let mut rows = Vec::new();
     let mut row = |key: &str, value: String| rows.push(vec![key.to_owned(), value]);
     row("runbook", runbook.digest.to_string());
-    let targets: Vec<String> = plan.targets.iter().map(|target| visible(target)).collect();
+    let targets: Vec<String> = prepared.plan.targets.iter().map(|target| visible(target)).collect();
     row("targets", targets.join(", "));
-    for (key, value) in plan.json.as_object().into_iter().flatten() {
+    for (key, value) in plan.as_object().into_iter().flatten() {
         let is_shown_elsewhere =
             matches!(key.as_str(), "runbook" | "targets" | "inputs" | "steps" | "finally");
         if !is_shown_elsewhere {
@@ -58,7 +58,7 @@ fn text(prepared: &Prepared) -> String {
         }
     }
     shown.push_str(&table(&rows));
-    if let Some(inputs) = plan.json["inputs"].as_object().filter(|inputs| !inputs.is_empty()) {
+    if let Some(inputs) = plan["inputs"].as_object().filter(|inputs| !inputs.is_empty()) {
         let rows: Vec<Vec<String>> = inputs
             .iter()
             .map(|(name, value)| vec![format!("  {}", visible(name)), quoted(value)])
@@ -66,7 +66,7 @@ fn text(prepared: &Prepared) -> String {
         shown.push_str(&format!("\ninputs\n{}", table(&rows)));
     }
     let titles = super::run::titles(runbook).titles;
-    let mut titled = plan.json.clone();
+    let mut titled = plan.clone();
     add_titles(&mut titled, &titles);
     for list in ["steps", "finally"] {
         if let Some(steps) = titled[list].as_array() {
@@ -74,7 +74,7 @@ fn text(prepared: &Prepared) -> String {
             shown.push_str(&indent(&steps_text(steps), "  "));
         }
     }
-    shown.push_str(&format!("\nplan digest {}\n", plan.digest));
+    shown.push_str(&format!("\nplan digest {}\n", prepared.plan.digest));
     shown
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::BufRead as _;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use super::manual::Questions;
 use super::progress::{Progress, Titles};
 use super::report::{Out, Paint, visible};
 use super::{history, inputs, nagios, source, state};
-use crate::engine::{Begun, Ended, Prepared, Request, load};
+use crate::engine::{Begun, Ended, Prepared, Request};
 use crate::id::RunId;
 use crate::run::event::Requester;
 use crate::runbook::model::{Action, Effect, Kind, Runbook, Step};
@@ -47,6 +48,8 @@ pub(super) fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure
         ticket: args.ticket.clone(),
     };
     let begun = motor.begin(async |engine| engine.submit(&prepared, request).await)?;
+    // The run holds what it needs; the rest would stay in memory as long as it lasts.
+    drop(prepared);
     let id = begun.id;
     let wishes = Wishes { waits: !args.no_wait, can_ask, is_nagios: args.nagios };
     let (ended, shown) = to_end(&mut motor, begun, &wishes, out)?;
@@ -85,10 +88,9 @@ pub(super) fn to_end(
     let id = begun.id;
     let reader = motor.engine.store.reader()?;
     let (titles, kind, name) = {
-        let run = load(&reader, id)?.run;
-        let runbook = &run.requested.runbook;
+        let runbook = begun.runbook();
         let name = format!("{} {}", visible(&runbook.name), runbook.version);
-        (titles(&run.graph.runbook), runbook.kind, name)
+        (titles(runbook), runbook.kind, name)
     };
     out.say(&format!("run {id} of {name}"));
     let is_reported = kind == Kind::HealthCheck && !out.is_json();
@@ -179,7 +181,7 @@ fn may_change(prepared: &Prepared, out: Out) -> Result<bool, Failure> {
         visible(&runbook.name),
         runbook.version
     ));
-    let steps = super::plan::commands(&prepared.plan.json, &changes);
+    let steps = super::plan::commands(&prepared.plan.json(), &changes);
     out.say_always(steps.trim_end());
     eprint_prompt(out.stderr);
     let mut answer = String::new();
@@ -196,7 +198,7 @@ fn may_change(prepared: &Prepared, out: Out) -> Result<bool, Failure> {
 }
 
 /// The ids of the steps that change something; rollbacks only undo what these do.
-fn changing(steps: &[Step], ids: &mut Vec<String>) {
+fn changing(steps: &[Arc<Step>], ids: &mut Vec<String>) {
     for step in steps {
         let inner = step.inner();
         if step.effect == Effect::Change && inner.is_empty() {

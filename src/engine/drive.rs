@@ -26,7 +26,7 @@ use crate::run::judge::Report;
 use crate::run::state::StepState;
 use crate::run::view::Fact;
 use crate::run::{Advance, Attempt, Input, Rejected, Run};
-use crate::runbook::model::Action;
+use crate::runbook::model::{Action, Runbook};
 use crate::store::{Append, Appended, Blob, Reader, RowChange, StoreError};
 use crate::time::Timestamp;
 
@@ -39,6 +39,14 @@ pub struct Begun {
     start: Vec<Attempt>,
     cancel: Vec<NodeIx>,
     told: Vec<Notice>,
+}
+
+impl Begun {
+    /// The runbook that it runs.
+    #[must_use]
+    pub fn runbook(&self) -> &Runbook {
+        &self.run.graph.runbook
+    }
 }
 
 /// What is kept of an attempt under way.
@@ -67,7 +75,7 @@ impl Engine {
         let mut run = Run::new(id, graph, files, prepared.inputs.clone(), requested.clone(), now);
         let begin = Input::Begin {
             plan_digest: prepared.plan.digest,
-            plan: prepared.plan.json.clone(),
+            plan: prepared.plan.bytes.clone(),
             targets: prepared.plan.targets.clone(),
         };
         let mut advance = run.advance(begin, now).expect("a new run may begin");

@@ -12,7 +12,7 @@ use crate::id::{Digest, RunId};
 use crate::run::Run;
 use crate::run::event::{Event, RunState, Stored};
 use crate::run::graph::Graph;
-use crate::run::state::fetch;
+use crate::run::state::{StepEnd, fetch};
 use crate::run::view::{Fact, LogHead, view};
 use crate::runbook::{Options, check};
 use crate::store::Reader;
@@ -100,7 +100,20 @@ pub(super) fn read_blob(reader: &Reader, digest: &Digest) -> Option<Vec<u8>> {
 ///
 /// As [`load`].
 pub fn show(reader: &Reader, id: RunId) -> Result<Value, EngineError> {
-    let loaded = load(reader, id)?;
+    show_loaded(reader, &load(reader, id)?, &|_| true)
+}
+
+/// [`show`] of a run that is read back already, with those of its steps that `is_wanted`.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn show_loaded(
+    reader: &Reader,
+    loaded: &Loaded,
+    is_wanted: &dyn Fn(&StepEnd) -> bool,
+) -> Result<Value, EngineError> {
+    let id = loaded.run.id;
     let row = reader.run_row(id)?.ok_or_else(|| EngineError::UnknownRun(id.to_string()))?;
     let log = row.log.as_ref().map(|log| LogHead {
         first_seq: row.first_seq,
@@ -109,7 +122,7 @@ pub fn show(reader: &Reader, id: RunId) -> Result<Value, EngineError> {
         root: base64::engine::general_purpose::STANDARD.encode(log.1),
     });
     let blobs = |digest: &Digest| read_blob(reader, digest);
-    let mut shown = view(&loaded.run, &loaded.facts, log.as_ref(), &blobs);
+    let mut shown = view(&loaded.run, &loaded.facts, log.as_ref(), &blobs, is_wanted);
     let is_over = loaded.run.state() == RunState::Finished;
     if let (false, Some(map)) = (is_over, shown.as_object_mut()) {
         let is_alive = owner::is_alive(&loaded.run.owner);

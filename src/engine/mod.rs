@@ -28,7 +28,7 @@ mod step;
 mod sweep;
 
 pub use drive::{Begun, wires};
-pub use load::{Loaded, load, show};
+pub use load::{Loaded, load, show, show_loaded};
 pub use prepare::{Prepared, Refused, prepare, read_files};
 
 /// Performs actions.

@@ -25,8 +25,8 @@ pub enum Input {
     Begin {
         /// Its digest.
         plan_digest: Digest,
-        /// Its canonical JSON, as a value.
-        plan: Value,
+        /// Its canonical JSON.
+        plan: Vec<u8>,
         /// Names of the targets.
         targets: Vec<String>,
     },
@@ -351,7 +351,8 @@ impl Moving<'_> {
     fn take(&mut self, input: Input) -> Result<(), Rejected> {
         match input {
             Input::Begin { plan_digest, plan, targets } => {
-                let plan = self.keep(plan);
+                // Beside the entry, whatever its size: its digest is the plan's.
+                let plan = self.keep_beside(plan);
                 self.emit(Event::PlanCreated { plan_digest, targets, plan });
                 self.emit(Event::RunStarted {});
             }

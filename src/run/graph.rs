@@ -154,7 +154,7 @@ impl Graph {
         }
     }
 
-    fn add_list(&mut self, kind: ListKind, steps: &[Step]) -> ListIx {
+    fn add_list(&mut self, kind: ListKind, steps: &[Arc<Step>]) -> ListIx {
         let ix = ListIx(self.lists.len());
         let is_sequence = steps.iter().all(|step| step.needs.is_none());
         self.lists.push(List { kind, nodes: Vec::with_capacity(steps.len()), is_sequence });
@@ -162,7 +162,7 @@ impl Graph {
         for step in steps {
             let node = NodeIx(self.nodes.len());
             self.nodes.push(Node {
-                step: Arc::new(step.clone()),
+                step: Arc::clone(step),
                 list: ix,
                 position: self.lists[ix.0].nodes.len(),
                 before,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::event::{Event, Output, RunFinished, Status, StepFinished};
 use super::graph::{ListKind, NodeIx};
 use super::scope::without_newline;
-use super::state::{Blobs, Run, fetch};
+use super::state::{Blobs, Run, StepEnd, fetch};
 use crate::limits::SHOWN_OUTPUT_BYTES_MAX;
 use crate::outcome::Verdict;
 use crate::runbook::model::Parse;
@@ -39,41 +39,46 @@ pub struct Fact {
 }
 
 #[derive(Default)]
-struct Shown {
+struct Shown<'a> {
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     attempts: u32,
-    spec: Option<super::event::Stored>,
-    finished: Option<StepFinished>,
-    skipped: Option<String>,
+    finished: Option<&'a StepFinished>,
+    skipped: Option<&'a str>,
 }
 
-/// The view of `run`, whose facts are `facts`. `blobs` finds bytes by digest.
+/// The view of `run`, whose facts are `facts`. `blobs` finds bytes by digest. Steps that are over
+/// are shown if `is_wanted` says so.
 #[must_use]
-pub fn view(run: &Run, facts: &[Fact], log: Option<&LogHead>, blobs: &Blobs<'_>) -> Value {
-    let mut shown: BTreeMap<NodeIx, Shown> = BTreeMap::new();
+pub fn view(
+    run: &Run,
+    facts: &[Fact],
+    log: Option<&LogHead>,
+    blobs: &Blobs<'_>,
+    is_wanted: &dyn Fn(&StepEnd) -> bool,
+) -> Value {
+    let mut shown: BTreeMap<NodeIx, Shown<'_>> = BTreeMap::new();
     let mut finished: Option<(Timestamp, &RunFinished)> = None;
     for fact in facts {
         match &fact.event {
-            Event::StepStarted { step, attempt, spec, .. } => {
+            Event::StepStarted { step, attempt, .. } => {
                 let Some(ix) = run.graph.find(step) else { continue };
                 let step = shown.entry(ix).or_default();
                 step.started_at.get_or_insert(fact.time);
                 step.attempts = *attempt;
-                step.spec = Some(spec.clone());
                 step.finished = None;
             }
             Event::StepFinished(end) => {
                 let Some(ix) = run.graph.find(&end.step) else { continue };
                 let step = shown.entry(ix).or_default();
                 step.finished_at = Some(fact.time);
-                step.finished = Some((**end).clone());
+                step.finished = Some(end);
             }
             Event::StepSkipped { step, reason } => {
                 let Some(ix) = run.graph.find(step) else { continue };
                 let step = shown.entry(ix).or_default();
                 step.finished_at = Some(fact.time);
-                step.skipped = Some(reason.clone());
+                step.skipped = Some(reason);
             }
             Event::RunFinished(end) => finished = Some((fact.time, end)),
             _ => {}
@@ -88,10 +93,12 @@ pub fn view(run: &Run, facts: &[Fact], log: Option<&LogHead>, blobs: &Blobs<'_>)
         if !has_run && is_extra(run, ix) {
             continue;
         }
-        if let Some(end) = &step.finished {
+        if let Some(end) = step.finished {
             measures.extend(end.measures.iter().map(|(name, value)| (name.clone(), json!(value))));
         }
-        steps.push(step_view(run, ix, &step, is_over, blobs));
+        if run.state_of(ix).end().is_none_or(is_wanted) {
+            steps.push(step_view(run, ix, &step, is_over, blobs));
+        }
     }
     let request = &run.requested;
     let mut runbook = json!({
@@ -150,10 +157,10 @@ fn is_extra(run: &Run, ix: NodeIx) -> bool {
     false
 }
 
-fn step_view(run: &Run, ix: NodeIx, shown: &Shown, is_over: bool, blobs: &Blobs<'_>) -> Value {
+fn step_view(run: &Run, ix: NodeIx, shown: &Shown<'_>, is_over: bool, blobs: &Blobs<'_>) -> Value {
     let step = run.graph.step(ix);
-    let last = shown.finished.as_ref().filter(|end| end.next_attempt_at.is_none());
-    let status = match (last, &shown.skipped) {
+    let last = shown.finished.filter(|end| end.next_attempt_at.is_none());
+    let status = match (last, shown.skipped) {
         (Some(end), None) => Some(end.status),
         (_, Some(_)) => Some(Status::Skipped),
         (None, None) if is_over => Some(Status::Skipped),
@@ -169,7 +176,7 @@ fn step_view(run: &Run, ix: NodeIx, shown: &Shown, is_over: bool, blobs: &Blobs<
     };
     let verdict = match (last, status) {
         (Some(end), _) => Some(end.verdict),
-        (None, Some(_)) if shown.skipped.as_deref() == Some("person") => Some(Verdict::Warning),
+        (None, Some(_)) if shown.skipped == Some("person") => Some(Verdict::Warning),
         (None, Some(_)) => Some(Verdict::Ok),
         (None, None) => None,
     };
@@ -192,7 +199,7 @@ fn step_view(run: &Run, ix: NodeIx, shown: &Shown, is_over: bool, blobs: &Blobs<
         "note": last.and_then(|end| end.note.clone()),
     });
     let map = view.as_object_mut().expect("built as an object");
-    if let Some(reason) = &shown.skipped {
+    if let Some(reason) = shown.skipped {
         map.insert("skip_reason".to_owned(), json!(reason));
     }
     if let Some(end) = last.filter(|end| !end.left.is_empty()) {

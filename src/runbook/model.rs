@@ -5,6 +5,7 @@
 //! that depends on kind or action (effect, `on_failure`, `on_interrupt`) is already decided.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -54,9 +55,9 @@ pub struct Runbook {
     /// A check polled during the run that aborts it.
     pub guard: Option<Guard>,
     /// The steps, never empty.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Arc<Step>>,
     /// Run at the end whatever became of the run.
-    pub finally: Vec<Step>,
+    pub finally: Vec<Arc<Step>>,
     /// What the run publishes.
     pub outputs: Vec<(String, Expr)>,
     /// Files that steps name (`script: { file }`), by path as written, relative to the runbook's
@@ -325,7 +326,7 @@ pub enum Rollback {
         reason: String,
     },
     /// By these steps, in this order.
-    Steps(Vec<Step>),
+    Steps(Vec<Arc<Step>>),
 }
 
 /// What follows an interruption.
@@ -625,11 +626,11 @@ pub enum EndOutcome {
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Its steps, never empty.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Arc<Step>>,
     /// Run instead of stopping when a step failed.
-    pub rescue: Vec<Step>,
+    pub rescue: Vec<Arc<Step>>,
     /// Run at its end in any case.
-    pub finally: Vec<Step>,
+    pub finally: Vec<Arc<Step>>,
 }
 
 /// One arm of `switch`.
@@ -638,7 +639,7 @@ pub struct Arm {
     /// `None` is `else`.
     pub when: Option<Expr>,
     /// Its steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Arc<Step>>,
 }
 
 impl Action {
@@ -730,7 +731,7 @@ impl PlainAction {
 impl Step {
     /// The lists of steps that it holds, in document order, without its rollback.
     #[must_use]
-    pub fn inner(&self) -> Vec<&[Step]> {
+    pub fn inner(&self) -> Vec<&[Arc<Step>]> {
         match &self.action {
             Action::Block(block) => vec![&block.steps, &block.rescue, &block.finally],
             Action::Switch(arms) => arms.iter().map(|arm| arm.steps.as_slice()).collect(),
@@ -740,7 +741,7 @@ impl Step {
 
     /// The steps that undo it; empty where there is nothing to run.
     #[must_use]
-    pub fn rollback_steps(&self) -> &[Step] {
+    pub fn rollback_steps(&self) -> &[Arc<Step>] {
         match &self.rollback {
             Some(Rollback::Steps(steps)) => steps,
             Some(Rollback::None { .. }) | None => &[],
@@ -752,7 +753,7 @@ impl Runbook {
     /// Calls `visit` for every step, nested, rollback and `finally` steps included, in document
     /// order; checks inside steps are not visited.
     pub fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Step)) {
-        fn list<'a>(steps: &'a [Step], visit: &mut dyn FnMut(&'a Step)) {
+        fn list<'a>(steps: &'a [Arc<Step>], visit: &mut dyn FnMut(&'a Step)) {
             for step in steps {
                 visit(step);
                 for inner in step.inner() {

@@ -26,7 +26,7 @@ fn codes(source: &str) -> Vec<&'static str> {
 
 fn step(kind: &str, text: &str) -> Step {
     let text = text.replace('\n', "\n    ");
-    runbook(kind, &format!("steps:\n  - {text}\n")).steps[0].clone()
+    runbook(kind, &format!("steps:\n  - {text}\n")).steps[0].as_ref().clone()
 }
 
 /// Goal: effects by action, method, parameters and kind are those of the language.

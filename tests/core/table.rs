@@ -81,7 +81,7 @@ pub fn run_of(text: &str) -> Run {
 pub fn begin() -> Input {
     Input::Begin {
         plan_digest: Digest::of(b"plan"),
-        plan: json!({}),
+        plan: b"plan".to_vec(),
         targets: vec!["local".to_owned()],
     }
 }

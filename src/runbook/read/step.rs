@@ -1,5 +1,7 @@
 //! Steps and checks: one action, its modifiers, the defaults that hold for it.
 
+use std::sync::Arc;
+
 use super::modifier::Mods;
 use super::{Cx, Entry, Inherited, Reader, Role, RollbackKind, Zone, list_of};
 use crate::limits;
@@ -42,7 +44,7 @@ pub(super) struct Keys<'n> {
 
 impl<'s> Reader<'s> {
     /// The steps of a list; an empty one is an error.
-    pub(super) fn steps(&mut self, node: &'s Node, list: List<'_>) -> Vec<Step> {
+    pub(super) fn steps(&mut self, node: &'s Node, list: List<'_>) -> Vec<Arc<Step>> {
         let nodes = match (&node.kind, list.role) {
             (Kind::Map(_), Role::Rollback) => std::slice::from_ref(node),
             (Kind::Map(entries), _) => {
@@ -72,7 +74,7 @@ impl<'s> Reader<'s> {
         let mut steps = Vec::new();
         for (position, node) in nodes.iter().enumerate() {
             let place = format!("{}{}", list.prefix, position + 1);
-            steps.extend(self.step(node, list, number, place));
+            steps.extend(self.step(node, list, number, place).map(Arc::new));
         }
         steps
     }
