@@ -50,7 +50,8 @@ pub enum NotAFact {
     },
 }
 
-/// The bytes of the entry that holds `fact` at `place`. Integers beyond 2^53 − 1 become strings.
+/// The bytes of the entry that holds `fact` at `place`. Integers beyond 2^53 − 1 become strings;
+/// a double stays a number whatever its size, and is read back as one.
 ///
 /// # Errors
 ///
@@ -115,7 +116,7 @@ impl Entry {
     /// [`NotAnEntry`].
     pub fn parse(bytes: &[u8]) -> Result<Entry, NotAnEntry> {
         let mut fact: Map<String, Value> =
-            serde_json::from_slice(bytes).map_err(NotAnEntry::Json)?;
+            jcs::read(bytes).and_then(serde_json::from_value).map_err(NotAnEntry::Json)?;
         let mut take = |key: &'static str| fact.shift_remove(key);
         let text = |value: Option<Value>, key| match value {
             Some(Value::String(text)) => Ok(text),
@@ -139,13 +140,14 @@ impl Entry {
     }
 }
 
-/// The fact of a run in the stored bytes of its entry, without the log's own keys.
+/// The fact of a run in the stored bytes of its entry, without the log's own keys. Numbers are of
+/// the type that they were written with: what is folded again gives what was folded first.
 ///
 /// # Errors
 ///
 /// [`NotAnEntry::Json`]: not an entry, or of a type that is no fact of a run.
 pub fn event(bytes: &[u8]) -> Result<Event, NotAnEntry> {
-    serde_json::from_slice(bytes).map_err(NotAnEntry::Json)
+    jcs::read(bytes).and_then(serde_json::from_value).map_err(NotAnEntry::Json)
 }
 
 /// Whether `bytes` are written in the one canonical way.
@@ -214,6 +216,45 @@ mod tests {
         assert_eq!(build(fact(ENTRY_BYTES_MAX - frame), &place).unwrap().len(), ENTRY_BYTES_MAX);
         let too_large = NotAFact::TooLarge { kind: "x".to_owned(), bytes: ENTRY_BYTES_MAX + 1 };
         assert_eq!(build(fact(ENTRY_BYTES_MAX - frame + 1), &place), Err(too_large));
+    }
+
+    /// Goal: a double is a number in the log, whatever its size, and comes back as the double that
+    /// it was, in any reader of ours; an integer beyond 2^53 − 1 is text and stays text.
+    #[test]
+    fn large_numbers_come_back_as_what_they_were() {
+        let place = at(1, "2026-01-02T03:04:05.000Z");
+        for (number, written) in [
+            (json!(8.312_514_514_464_493e16), "83125145144644930"),
+            (json!(-8.312_514_514_464_493e16), "-83125145144644930"),
+            (json!(9_007_199_254_740_992.0), "9007199254740992"),
+            (json!(1e18), "1000000000000000000"),
+            (json!(1.844_674_407_370_955e19), "18446744073709550000"),
+            (json!(1e20), "100000000000000000000"),
+            (json!(1e21), "1e+21"),
+            (json!(u64::MAX), "\"18446744073709551615\""),
+            (json!(i64::MIN), "\"-9223372036854775808\""),
+            (json!(9_007_199_254_740_992_u64), "\"9007199254740992\""),
+            (json!(9_007_199_254_740_991_u64), "9007199254740991"),
+        ] {
+            let fact = json!({ "type": "step.finished", "step": "a", "attempt": 1,
+                "status": "succeeded", "verdict": "ok", "changed": false,
+                "duration_seconds": 8.312_514_514_464_493e16,
+                "result": { "value": [number] } });
+            let bytes = build(object(fact.clone()), &place).unwrap();
+            let text = str::from_utf8(&bytes).unwrap();
+            assert!(text.contains(&format!("\"value\":[{written}]")), "{text}");
+            assert!(is_canonical(&bytes), "{text}");
+            let want = match number {
+                Value::Number(number) if !written.starts_with('"') => Value::Number(number),
+                _ => json!(written.trim_matches('"')),
+            };
+            let entry = Entry::parse(&bytes).unwrap();
+            assert_eq!(entry.fact["result"]["value"][0], want);
+            assert_eq!(build(entry.fact, &place).unwrap(), bytes);
+            let Event::StepFinished(finished) = event(&bytes).unwrap() else { panic!("{text}") };
+            assert_eq!(finished.result["value"][0], want);
+            assert_eq!(finished.duration_seconds, 8.312_514_514_464_493e16);
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 pub enum BigIntegers {
     /// Refuse the value if readers that know only doubles would write it otherwise.
     Refuse,
-    /// Write its digits as a string, as the log does (spec 5).
+    /// Write its digits as a string, as the log does. A double stays a number whatever its size,
+    /// spelled as RFC 8785 has it; so digits beyond 2^53 − 1 outside a string are always a double,
+    /// and [`read`] takes them for one.
     AsText,
 }
 
@@ -92,19 +94,49 @@ pub fn key_order(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
+/// Reads what was written with [`BigIntegers::AsText`]: numbers come back as what they were, so
+/// that writing them again gives the same bytes. Readers of JSON at large take
+/// `83125145144644930` for an integer, though nobody but a double is written so.
+///
+/// # Errors
+///
+/// The bytes are not JSON. Whether they are canonical is not asked.
+pub fn read(bytes: &[u8]) -> serde_json::Result<Value> {
+    let mut value = serde_json::from_slice(bytes)?;
+    doubles_again(&mut value);
+    Ok(value)
+}
+
+/// As deep as the value, which a reader of JSON has bounded.
+fn doubles_again(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            if magnitude(number).is_some_and(|magnitude| magnitude > INTEGER_MAX)
+                && let Some(double) = number.as_f64().and_then(Number::from_f64)
+            {
+                *number = double;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(doubles_again),
+        Value::Object(map) => map.values_mut().for_each(doubles_again),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+/// Of an integer, without its sign; `None`: a double.
+fn magnitude(number: &Number) -> Option<u64> {
+    number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs))
+}
+
 fn write_number(
     number: &Number,
     big: BigIntegers,
     out: &mut Vec<u8>,
 ) -> Result<(), IntegerTooLarge> {
-    let magnitude = match (number.as_u64(), number.as_i64()) {
-        (Some(n), _) => n,
-        (None, Some(n)) => n.unsigned_abs(),
-        (None, None) => {
-            let float = number.as_f64().expect("a JSON number is an integer or a double");
-            out.extend_from_slice(ryu_js::Buffer::new().format(float).as_bytes());
-            return Ok(());
-        }
+    let Some(magnitude) = magnitude(number) else {
+        let double = number.as_f64().expect("a JSON number is an integer or a double");
+        out.extend_from_slice(ryu_js::Buffer::new().format(double).as_bytes());
+        return Ok(());
     };
     let digits = number.to_string();
     match big {
