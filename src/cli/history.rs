@@ -1,14 +1,14 @@
 //! Runs as the store has them, found by id, and said truthfully: a run whose process died is not
 //! running, whatever its last entry says. Writes nothing.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::Global;
 use super::exit::Failure;
 use super::report::{Out, visible};
 use super::summary::Beside;
 use super::{output, state, summary};
-use crate::engine::{EngineError, Loaded, load, owner, show};
+use crate::engine::{self, EngineError, Loaded, load, owner};
 use crate::id::RunId;
 use crate::run::event::RunState;
 use crate::store::{Found, Reader, RunRow, StoreError};
@@ -55,7 +55,7 @@ pub(super) fn find(reader: &Reader, text: &str) -> Result<RunId, Failure> {
 /// Whether the run's process died while the run was under way.
 #[must_use]
 pub(super) fn is_orphan(row: &RunRow) -> bool {
-    matches!(row.state, RunState::Running | RunState::Queued) && !owner::is_alive(&row.owner)
+    told_state(row) != row.state
 }
 
 /// Whether some process drives the run on.
@@ -67,7 +67,7 @@ pub(super) fn is_driven(row: &RunRow) -> bool {
 /// The state, as people are told it.
 #[must_use]
 pub(super) fn told_state(row: &RunRow) -> RunState {
-    if is_orphan(row) { RunState::Suspended } else { row.state }
+    engine::told_state(row.state, &row.owner)
 }
 
 /// The row of a run.
@@ -85,12 +85,7 @@ pub(super) fn row(reader: &Reader, id: RunId) -> Result<RunRow, Failure> {
 ///
 /// Exit 2, if there is no such run, exit 6, if it cannot be read back.
 pub(super) fn shown(reader: &Reader, id: RunId) -> Result<Value, Failure> {
-    let mut shown = show(reader, id)?;
-    let row = row(reader, id)?;
-    if let Some(map) = shown.as_object_mut() {
-        map.insert("state".to_owned(), json!(told_state(&row)));
-    }
-    Ok(shown)
+    Ok(engine::show(reader, id)?)
 }
 
 /// The step that waits for a person's decision.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use super::{EngineError, owner};
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, Owner, RunId};
 use crate::run::Run;
 use crate::run::event::{Event, RunState, Stored};
 use crate::run::graph::Graph;
@@ -93,8 +93,16 @@ pub(super) fn read_blob(reader: &Reader, digest: &Digest) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// "A run, as JSON" (spec 4). A run whose owner is dead is `suspended`: nothing of it is under way,
-/// and a person may resume it.
+/// The state of a run as it is told, of one that was left in `state`. What a dead owner left under
+/// way is `suspended`: nothing of it moves, and a person may resume it. A run that waits for a
+/// person needs no owner.
+#[must_use]
+pub fn told_state(state: RunState, owner: &Owner) -> RunState {
+    let needs_owner = matches!(state, RunState::Running | RunState::Queued);
+    if needs_owner && !owner::is_alive(owner) { RunState::Suspended } else { state }
+}
+
+/// "A run, as JSON" (spec 4), its state as [`told_state`] has it.
 ///
 /// # Errors
 ///
@@ -121,9 +129,8 @@ pub fn show(reader: &Reader, id: RunId) -> Result<Value, EngineError> {
                 "is_alive": is_alive,
             }),
         );
-        if !is_alive {
-            map.insert("state".to_owned(), serde_json::json!(RunState::Suspended));
-        }
+        let told = told_state(loaded.run.state(), &loaded.run.owner);
+        map.insert("state".to_owned(), serde_json::json!(told));
     }
     Ok(shown)
 }
