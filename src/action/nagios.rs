@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use serde_json::{Map, Number, Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::limits::EXPRESSION_OUTPUT_BYTES_MAX;
 use crate::outcome::{Captured, End, Kept, Outcome, Verdict};
@@ -30,12 +30,10 @@ pub(super) async fn perform(params: &Nagios, cx: &Cx) -> Outcome {
     if outcome.end == End::Completed {
         outcome.rule = Some(verdict);
     }
-    let mut fields = Map::new();
+    let fields = &mut outcome.fields;
     fields.insert("plugin_status".to_owned(), Value::String(verdict.to_string()));
     fields.insert("text".to_owned(), Value::String(output.text));
     fields.insert("perfdata".to_owned(), Value::Array(output.perfdata));
-    fields.insert("exit_code".to_owned(), code.into());
-    outcome.fields = fields;
     outcome
 }
 

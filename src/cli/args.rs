@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::run::event::ResumeAction;
+
 /// The package's version and the commit.
 pub(super) const VERSION: &str = env!("RUNWARDEN_VERSION");
 
@@ -341,8 +343,9 @@ pub(super) struct Decision {
 Without --retry, --skip or --stop the run goes on where nothing has to be decided.")]
 pub(super) struct Resume {
     /// Id of the run, or its beginning
-    #[arg(value_name = "RUN")]
-    pub(super) id: String,
+    // A lone word after `--retry` or `--skip` is the run: see `Resume::run`.
+    #[arg(value_name = "RUN", required_unless_present_any = ["retry", "skip"])]
+    pub(super) id: Option<String>,
     /// Run the step that is held again (STEP where several are)
     #[arg(long, value_name = "STEP", num_args = 0..=1)]
     pub(super) retry: Option<Option<String>>,
@@ -358,6 +361,24 @@ pub(super) struct Resume {
     /// Do not stay when the run waits for a person again: exit 4
     #[arg(long)]
     pub(super) no_wait: bool,
+}
+
+impl Resume {
+    /// The run, and what to do about which of its steps. Without a run, what stands after the flag
+    /// is it: `resume --retry RUN` is as clear as `resume RUN --retry`. `None`: there is no run.
+    pub(super) fn asked(&self) -> Option<(&str, ResumeAction, Option<&str>)> {
+        let (action, word) = match (&self.retry, &self.skip) {
+            (Some(step), _) => (ResumeAction::Retry, step.as_deref()),
+            (_, Some(step)) => (ResumeAction::Skip, step.as_deref()),
+            _ if self.stop => (ResumeAction::Stop, None),
+            _ => (ResumeAction::Continue, None),
+        };
+        match (self.id.as_deref(), word) {
+            (Some(id), step) => Some((id, action, step)),
+            (None, Some(id)) => Some((id, action, None)),
+            (None, None) => None,
+        }
+    }
 }
 
 /// `approvals …`.
@@ -465,6 +486,28 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    /// Goal: `resume` knows the run from the step, whichever stands first.
+    #[test]
+    fn the_run_is_told_from_the_step() {
+        for (line, want) in [
+            ("0192", Some(("0192", ResumeAction::Continue, None))),
+            ("0192 --retry", Some(("0192", ResumeAction::Retry, None))),
+            ("0192 --retry go", Some(("0192", ResumeAction::Retry, Some("go")))),
+            ("--retry 0192", Some(("0192", ResumeAction::Retry, None))),
+            ("--skip go 0192", Some(("0192", ResumeAction::Skip, Some("go")))),
+            ("--stop 0192", Some(("0192", ResumeAction::Stop, None))),
+            ("--retry", None),
+        ] {
+            let words = ["runwarden", "runs", "resume"].into_iter().chain(line.split(' '));
+            let cli = Cli::try_parse_from(words).unwrap();
+            let Command::Runs { command: Runs::Resume(args) } = cli.command else {
+                panic!("{line} is a resume")
+            };
+            assert_eq!(args.asked(), want, "{line}");
+        }
+        assert!(Cli::try_parse_from(["runwarden", "runs", "resume", "--stop"]).is_err());
+    }
 
     /// Goal: no flag or command is there without a sentence about it.
     #[test]

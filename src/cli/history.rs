@@ -1,14 +1,14 @@
 //! Runs as the store has them, found by id, and said truthfully: a run whose process died is not
 //! running, whatever its last entry says. Writes nothing.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::Global;
 use super::exit::Failure;
 use super::report::{Out, visible};
 use super::summary::Beside;
 use super::{output, state, summary};
-use crate::engine::{EngineError, Loaded, load, owner, show, show_loaded};
+use crate::engine::{self, EngineError, Loaded, load, owner, show_end, show_loaded};
 use crate::id::RunId;
 use crate::outcome::Verdict;
 use crate::run::event::{RunOutcome, RunState};
@@ -58,7 +58,7 @@ pub(super) fn find(reader: &Reader, text: &str) -> Result<RunId, Failure> {
 /// Whether the run's process died while the run was under way.
 #[must_use]
 pub(super) fn is_orphan(row: &RunRow) -> bool {
-    matches!(row.state, RunState::Running | RunState::Queued) && !owner::is_alive(&row.owner)
+    told_state(row) != row.state
 }
 
 /// Whether some process drives the run on.
@@ -70,7 +70,7 @@ pub(super) fn is_driven(row: &RunRow) -> bool {
 /// The state, as people are told it.
 #[must_use]
 pub(super) fn told_state(row: &RunRow) -> RunState {
-    if is_orphan(row) { RunState::Suspended } else { row.state }
+    engine::told_state(row.state, &row.owner)
 }
 
 /// The row of a run.
@@ -88,12 +88,7 @@ pub(super) fn row(reader: &Reader, id: RunId) -> Result<RunRow, Failure> {
 ///
 /// Exit 2, if there is no such run, exit 6, if it cannot be read back.
 pub(super) fn shown(reader: &Reader, id: RunId) -> Result<Value, Failure> {
-    let mut shown = show(reader, id)?;
-    let row = row(reader, id)?;
-    if let Some(map) = shown.as_object_mut() {
-        map.insert("state".to_owned(), json!(told_state(&row)));
-    }
-    Ok(shown)
+    Ok(engine::show(reader, id)?)
 }
 
 /// The step that waits for a person's decision.
@@ -138,15 +133,16 @@ pub(super) fn print_brief(reader: &Reader, id: RunId, out: Out) -> Result<(), Fa
     if out.is_quiet && is_good {
         return Ok(());
     }
-    let loaded = load(reader, id)?;
     // Of a long run that is well nobody wants every step again.
+    if row.outcome == Some(RunOutcome::Succeeded) && row.kind != Kind::HealthCheck {
+        let value = show_end(reader, &row)?;
+        return out.result(&summary::brief(&value, Beside::default(), out.stdout, &|_| None));
+    }
+    let loaded = load(reader, id)?;
     let is_told = |end: &StepEnd| {
         row.kind == Kind::HealthCheck || end.status.is_failure() || end.verdict != Verdict::Ok
     };
-    let mut value = show_loaded(reader, &loaded, &is_told)?;
-    if let Some(map) = value.as_object_mut() {
-        map.insert("state".to_owned(), json!(told_state(&row)));
-    }
+    let value = show_loaded(reader, &loaded, &is_told)?;
     let tails = |step: &str| output::tail(reader, &loaded, step);
     let beside = beside(reader, &loaded)?;
     out.result(&summary::brief(&value, beside, out.stdout, &tails))

@@ -26,7 +26,7 @@ const FIRST: [&str; 5] = ["target", "for_each", "when", "needs", "process"];
 /// Exit 2: the runbook or its inputs are wrong.
 pub(super) fn plan(args: &Plan, out: Out) -> Result<Exit, Failure> {
     let given = inputs::given(&args.inputs)?;
-    let prepared = source::prepared(&args.runbook, &given, out)?;
+    let prepared = source::prepared(&args.runbook, &given, source::For::Plan, out)?;
     if out.is_json() {
         let digest = prepared.plan.digest;
         out.json(&json!({ "plan_digest": digest, "plan": prepared.plan.json() }))?;

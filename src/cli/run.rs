@@ -30,7 +30,7 @@ pub(super) fn run(args: &Run, global: &Global, out: Out) -> Result<Exit, Failure
             .hint("this version runs on this machine only: `--target local`, or no `--target`"));
     }
     let given = inputs::given(&args.inputs)?;
-    let prepared = source::prepared(&args.runbook, &given, out)?;
+    let prepared = source::prepared(&args.runbook, &given, source::For::Run, out)?;
     let folder = state::folder(global)?;
     let mut motor = Motor::open(&folder, out)?;
     motor.settle(out)?;

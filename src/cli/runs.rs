@@ -241,13 +241,12 @@ fn cancel(args: &Decision, global: &Global, out: Out) -> Result<Exit, Failure> {
 }
 
 fn resume(args: &Resume, global: &Global, out: Out) -> Result<Exit, Failure> {
-    let id = history::find(&history::need(global)?, &args.id)?;
-    let (action, step) = match (&args.retry, &args.skip) {
-        (Some(step), _) => (ResumeAction::Retry, step.clone()),
-        (_, Some(step)) => (ResumeAction::Skip, step.clone()),
-        _ if args.stop => (ResumeAction::Stop, None),
-        _ => (ResumeAction::Continue, None),
+    let Some((run, action, step)) = args.asked() else {
+        return Err(Failure::request("no run was named")
+            .hint("name it first: runwarden runs resume RUN --retry"));
     };
+    let id = history::find(&history::need(global)?, run)?;
+    let step = step.map(str::to_owned);
     let mut motor = Motor::open(&state::folder(global)?, out)?;
     let (by, comment) = (state::principal(), args.comment.clone());
     let resumed = motor.begin(async |engine| engine.resume(id, action, step, by, comment).await);

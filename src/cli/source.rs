@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::exit::{Exit, Failure};
 use super::report::Out;
 use super::state::is_yaml;
-use crate::engine::{Prepared, Refused, Source, prepare};
+use crate::engine::{Prepared, Refused, Source, foresee, prepare};
 use crate::limits::RUNBOOK_BYTES_MAX;
 use crate::runbook::report::render;
 
@@ -28,7 +28,16 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the runbook at `path` and makes it ready to run with `given`; warnings are said.
+/// What a runbook is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// To be run: what this version does not carry out is refused.
+    Run,
+    /// To be shown.
+    Plan,
+}
+
+/// Reads the runbook at `path` and makes it ready with `given`; warnings are said.
 ///
 /// # Errors
 ///
@@ -36,6 +45,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 pub(super) fn prepared(
     path: &Path,
     given: &Map<String, Value>,
+    purpose: For,
     out: Out,
 ) -> Result<Prepared, Failure> {
     let bytes = read(path).map_err(|err| unreadable(path, &err))?;
@@ -47,7 +57,11 @@ pub(super) fn prepared(
             out.say_always(text.trim_end());
         }
     };
-    match prepare(source, given) {
+    let made = match purpose {
+        For::Run => prepare(source, given),
+        For::Plan => foresee(source, given),
+    };
+    match made {
         Ok(prepared) => {
             if !out.is_quiet {
                 say(&prepared.warnings);

@@ -8,14 +8,14 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use super::{EngineError, owner};
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, Owner, RunId};
 use crate::run::Run;
 use crate::run::event::{Event, RunState, Stored};
 use crate::run::graph::Graph;
 use crate::run::state::{StepEnd, fetch};
 use crate::run::view::{Fact, LogHead, view};
 use crate::runbook::{Options, check};
-use crate::store::Reader;
+use crate::store::{Reader, RunRow};
 
 /// The largest blob that a fold or a view needs: a plan, a result, what is shown of an output.
 const BLOB_READ_MAX: u64 = 4 << 20;
@@ -93,8 +93,16 @@ pub(super) fn read_blob(reader: &Reader, digest: &Digest) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// "A run, as JSON" (spec 4). A run whose owner is dead is `suspended`: nothing of it is under way,
-/// and a person may resume it.
+/// The state of a run as it is told, of one that was left in `state`. What a dead owner left under
+/// way is `suspended`: nothing of it moves, and a person may resume it. A run that waits for a
+/// person needs no owner.
+#[must_use]
+pub fn told_state(state: RunState, owner: &Owner) -> RunState {
+    let needs_owner = matches!(state, RunState::Running | RunState::Queued);
+    if needs_owner && !owner::is_alive(owner) { RunState::Suspended } else { state }
+}
+
+/// "A run, as JSON" (spec 4), its state as [`told_state`] has it.
 ///
 /// # Errors
 ///
@@ -115,12 +123,7 @@ pub fn show_loaded(
 ) -> Result<Value, EngineError> {
     let id = loaded.run.id;
     let row = reader.run_row(id)?.ok_or_else(|| EngineError::UnknownRun(id.to_string()))?;
-    let log = row.log.as_ref().map(|log| LogHead {
-        first_seq: row.first_seq,
-        last_seq: row.last_seq,
-        size: log.0,
-        root: base64::engine::general_purpose::STANDARD.encode(log.1),
-    });
+    let log = log_head(&row);
     let blobs = |digest: &Digest| read_blob(reader, digest);
     let mut shown = view(&loaded.run, &loaded.facts, log.as_ref(), &blobs, is_wanted);
     let is_over = loaded.run.state() == RunState::Finished;
@@ -134,9 +137,61 @@ pub fn show_loaded(
                 "is_alive": is_alive,
             }),
         );
-        if !is_alive {
-            map.insert("state".to_owned(), serde_json::json!(RunState::Suspended));
-        }
+        let told = told_state(loaded.run.state(), &loaded.run.owner);
+        map.insert("state".to_owned(), serde_json::json!(told));
     }
     Ok(shown)
+}
+
+fn log_head(row: &RunRow) -> Option<LogHead> {
+    row.log.as_ref().map(|log| LogHead {
+        first_seq: row.first_seq,
+        last_seq: row.last_seq,
+        size: log.0,
+        root: base64::engine::general_purpose::STANDARD.encode(log.1),
+    })
+}
+
+/// The end of a run that is over, as in [`show`] but without its steps: read entry by entry, so
+/// that the last word on a long run costs no more memory than the run did.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn show_end(reader: &Reader, row: &RunRow) -> Result<Value, EngineError> {
+    let mut measures = serde_json::Map::new();
+    let mut end = None;
+    for entry in reader.entries_of(row.id, None)? {
+        let unreadable = |why: &dyn std::fmt::Display| EngineError::Unreadable {
+            run: row.id,
+            why: format!("entry {}: {why}", entry.seq),
+        };
+        match entry.event().map_err(|why| unreadable(&why))? {
+            Event::StepFinished(step) => {
+                let numbers = step.measures.into_iter();
+                measures.extend(numbers.map(|(name, value)| (name, serde_json::json!(value))));
+            }
+            Event::RunFinished(finished) => end = Some(finished),
+            _ => {}
+        }
+    }
+    let since = row.started_at.unwrap_or(row.created_at);
+    let took = row.finished_at.map(|at| at.since(since).as_secs_f64());
+    Ok(serde_json::json!({
+        "id": row.id,
+        "runbook": {
+            "name": row.runbook,
+            "version": row.version,
+            "kind": row.kind,
+            "title": row.title,
+        },
+        "state": row.state,
+        "outcome": row.outcome,
+        "verdict": row.verdict,
+        "duration_seconds": took,
+        "message": end.as_ref().and_then(|end| end.message.clone()),
+        "outputs": end.map(|end| end.outputs),
+        "measures": measures,
+        "log": log_head(row),
+    }))
 }

@@ -28,8 +28,8 @@ mod step;
 mod sweep;
 
 pub use drive::{Begun, wires};
-pub use load::{Loaded, load, show, show_loaded};
-pub use prepare::{Prepared, Refused, prepare, read_files};
+pub use load::{Loaded, load, show, show_end, show_loaded, told_state};
+pub use prepare::{Prepared, Refused, foresee, prepare, read_files};
 
 /// Performs actions.
 pub trait Perform: Send + Sync + 'static {

@@ -51,22 +51,33 @@ pub enum Refused {
     Unsupported(Vec<String>),
 }
 
-/// Checks a runbook and the inputs for it, reads the files that it names, and makes the plan.
+/// Checks a runbook and the inputs for it, reads the files that it names, and makes the plan of a
+/// run that may begin.
 ///
 /// # Errors
 ///
 /// [`Refused`], with everything that is wrong at once.
 pub fn prepare(source: Source, given: &Map<String, Value>) -> Result<Prepared, Refused> {
+    let prepared = foresee(source, given)?;
+    let unsupported = unsupported(&prepared.runbook);
+    if !unsupported.is_empty() {
+        return Err(Refused::Unsupported(unsupported));
+    }
+    Ok(prepared)
+}
+
+/// As [`prepare`], to be shown only: also of what this version cannot carry out.
+///
+/// # Errors
+///
+/// [`Refused`], never [`Refused::Unsupported`].
+pub fn foresee(source: Source, given: &Map<String, Value>) -> Result<Prepared, Refused> {
     let options = Options::default();
     let checked = check(&source.bytes, &options);
     let Some(runbook) = checked.runbook else {
         return Err(Refused::Problems(checked.problems));
     };
     let inputs = check_inputs(&runbook.inputs, given).map_err(Refused::Inputs)?;
-    let unsupported = unsupported(&runbook);
-    if !unsupported.is_empty() {
-        return Err(Refused::Unsupported(unsupported));
-    }
     let folder = source.path.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     let files = read_files(&runbook, folder)?;
     let plan = plan(&runbook, &inputs, &files);

@@ -218,8 +218,9 @@ impl Bench {
         loop {
             attempts += 1;
             let look_began = now();
-            let own = check.0.timeout.map_or(deadline, |timeout| look_began + timeout);
-            let cx = Cx { deadline: Some(own.min(deadline)), ..cx.clone() };
+            let own = check.0.timeout.map(|timeout| look_began + timeout);
+            let own = own.filter(|own| *own < deadline);
+            let cx = Cx { deadline: Some(own.unwrap_or(deadline)), ..cx.clone() };
             blobs.clear();
             let report = self.look(action, &cx, blobs).await?;
             let is_cut = report.outcome.end == End::Cancelled;
@@ -231,7 +232,10 @@ impl Bench {
                 }
             } else {
                 holds_since = None;
-                last = why_not(&judged);
+                // A look that the wait's own end cut off has seen nothing.
+                if own.is_some() || report.outcome.end != End::TimedOut {
+                    last = why_not(&judged);
+                }
             }
             if is_cut || is_cancelled(&cx) {
                 let outcome = Outcome { end: End::Cancelled, ..Outcome::default() };

@@ -15,7 +15,7 @@ use crate::runbook::model::Parse;
 use crate::time::Timestamp;
 
 /// Where the log stood when the run ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LogHead {
     /// First entry of the run.
     pub first_seq: u64,
@@ -136,12 +136,7 @@ pub fn view(
         "outputs": end.map_or_else(|| json!({}), |end| Value::Object(end.outputs.clone())),
         "measures": measures,
         "left_to_undo": end.map_or_else(Vec::new, |end| end.left_to_undo.clone()),
-        "log": log.map(|log| json!({
-            "first_seq": log.first_seq,
-            "last_seq": log.last_seq,
-            "size": log.size,
-            "root": log.root,
-        })),
+        "log": log,
     })
 }
 
