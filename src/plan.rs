@@ -25,18 +25,6 @@ pub struct Plan {
     pub bytes: Vec<u8>,
 }
 
-impl Plan {
-    /// All of it, read.
-    ///
-    /// # Panics
-    ///
-    /// Never: the bytes are JSON of our own making.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.bytes).expect("canonical JSON is JSON")
-    }
-}
-
 /// Freezes a run of `runbook` with these inputs; `files` holds the texts of the files that its
 /// scripts name, which enter by their digests.
 #[must_use]
@@ -45,6 +33,26 @@ pub fn plan(
     inputs: &Map<String, Value>,
     files: &BTreeMap<String, String>,
 ) -> Plan {
+    let json = describe(runbook, inputs, files);
+    let bytes = crate::audit::jcs::to_vec(&json).expect("a plan holds only JSON's own numbers");
+    Plan { digest: Digest::of(&bytes), targets: targets(), bytes }
+}
+
+fn targets() -> Vec<String> {
+    vec!["local".to_owned()]
+}
+
+/// The plan as a value, its keys in the order in which people read them.
+///
+/// # Panics
+///
+/// Never: it is built as an object.
+#[must_use]
+pub fn describe(
+    runbook: &Runbook,
+    inputs: &Map<String, Value>,
+    files: &BTreeMap<String, String>,
+) -> Value {
     let scope = Scope::default()
         .with("inputs", Value::Object(inputs.clone()))
         .with("target", json!({ "name": "local", "address": "localhost", "labels": {} }))
@@ -60,7 +68,6 @@ pub fn plan(
             }),
         );
     let writer = Writer { scope };
-    let targets = vec!["local".to_owned()];
     let digests: Map<String, Value> = files
         .iter()
         .map(|(path, text)| (path.clone(), json!(Digest::of(text.as_bytes()))))
@@ -73,7 +80,7 @@ pub fn plan(
             "kind": runbook.kind,
         },
         "inputs": inputs,
-        "targets": targets,
+        "targets": targets(),
         "steps": writer.steps(&runbook.steps),
     });
     let map = plan.as_object_mut().expect("built as an object");
@@ -94,8 +101,7 @@ pub fn plan(
         put("concurrency", json!({ "key": key, "limit": limit, "conflict": conflict }));
     }
     put("outputs", writer.expressions(&runbook.outputs));
-    let bytes = crate::audit::jcs::to_vec(&plan).expect("a plan holds only JSON's own numbers");
-    Plan { digest: Digest::of(&bytes), targets, bytes }
+    plan
 }
 
 fn is_empty(value: &Value) -> bool {

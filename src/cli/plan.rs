@@ -10,6 +10,7 @@ use super::exit::{Exit, Failure};
 use super::report::{Out, indent, inline, table, visible, visible_text};
 use super::{inputs, source};
 use crate::engine::Prepared;
+use crate::plan::describe;
 use crate::unit::show_duration;
 
 /// Keys of a step that its heading says.
@@ -29,7 +30,7 @@ pub(super) fn plan(args: &Plan, out: Out) -> Result<Exit, Failure> {
     let prepared = source::prepared(&args.runbook, &given, source::For::Plan, out)?;
     if out.is_json() {
         let digest = prepared.plan.digest;
-        out.json(&json!({ "plan_digest": digest, "plan": prepared.plan.json() }))?;
+        out.json(&json!({ "plan_digest": digest, "plan": describe(&prepared.runbook, &prepared.inputs, &prepared.files) }))?;
     } else {
         out.result(&text(&prepared))?;
     }
@@ -37,7 +38,8 @@ pub(super) fn plan(args: &Plan, out: Out) -> Result<Exit, Failure> {
 }
 
 fn text(prepared: &Prepared) -> String {
-    let (runbook, plan) = (&prepared.runbook, prepared.plan.json());
+    let (runbook, plan) =
+        (&prepared.runbook, describe(&prepared.runbook, &prepared.inputs, &prepared.files));
     let kind = inline(&plan["runbook"]["kind"]);
     let mut shown = format!(
         "{}\n{} {} ({kind}), nothing is done yet\n\n",

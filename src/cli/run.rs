@@ -15,6 +15,7 @@ use super::report::{Out, Paint, visible};
 use super::{history, inputs, nagios, source, state};
 use crate::engine::{Begun, Ended, Prepared, Request};
 use crate::id::RunId;
+use crate::plan::describe;
 use crate::run::event::Requester;
 use crate::runbook::model::{Action, Effect, Kind, Runbook, Step};
 use crate::store::{Reader, RunFilter};
@@ -181,7 +182,10 @@ fn may_change(prepared: &Prepared, out: Out) -> Result<bool, Failure> {
         visible(&runbook.name),
         runbook.version
     ));
-    let steps = super::plan::commands(&prepared.plan.json(), &changes);
+    let steps = super::plan::commands(
+        &describe(&prepared.runbook, &prepared.inputs, &prepared.files),
+        &changes,
+    );
     out.say_always(steps.trim_end());
     eprint_prompt(out.stderr);
     let mut answer = String::new();
