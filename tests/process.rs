@@ -546,7 +546,8 @@ async fn actions() {
         ),
         (
             json!({"nagios": {"command": [plugin]}}),
-            json!({"plugin_status": "warning", "text": "DISK WARN", "perfdata": [measure], "exit_code": 1}),
+            json!({"plugin_status": "warning", "text": "DISK WARN", "perfdata": [measure], "exit_code": 1,
+                "signal": null, "stdout_bytes": 20, "stdout_truncated": false}),
             Some(Verdict::Warning),
         ),
         (json!({"shell": {"text": "x", "interpreter": ["no-bash", "-e"]}}), json!({}), None),
