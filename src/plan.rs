@@ -25,6 +25,9 @@ pub struct Plan {
     pub bytes: Vec<u8>,
 }
 
+/// The agent's own host, as a selector.
+const THIS_HOST: &str = "local";
+
 /// Freezes a run of `runbook` with these inputs; `files` holds the texts of the files that its
 /// scripts name, which enter by their digests.
 #[must_use]
@@ -35,11 +38,9 @@ pub fn plan(
 ) -> Plan {
     let json = describe(runbook, inputs, files);
     let bytes = crate::audit::jcs::to_vec(&json).expect("a plan holds only JSON's own numbers");
-    Plan { digest: Digest::of(&bytes), targets: targets(), bytes }
-}
-
-fn targets() -> Vec<String> {
-    vec!["local".to_owned()]
+    let targets = json["targets"].as_array().into_iter().flatten();
+    let targets = targets.filter_map(|target| target.as_str().map(str::to_owned)).collect();
+    Plan { digest: Digest::of(&bytes), targets, bytes }
 }
 
 /// The plan as a value, its keys in the order in which people read them.
@@ -53,21 +54,31 @@ pub fn describe(
     inputs: &Map<String, Value>,
     files: &BTreeMap<String, String>,
 ) -> Value {
-    let scope = Scope::default()
-        .with("inputs", Value::Object(inputs.clone()))
-        .with("target", json!({ "name": "local", "address": "localhost", "labels": {} }))
-        .with(
-            "runbook",
-            json!({
-                "name": runbook.name,
-                "version": runbook.version.to_string(),
-                "digest": runbook.digest,
-                "kind": runbook.kind,
-                "title": runbook.title,
-                "labels": runbook.labels,
-            }),
-        );
+    let scope = Scope::default().with("inputs", Value::Object(inputs.clone())).with(
+        "runbook",
+        json!({
+            "name": runbook.name,
+            "version": runbook.version.to_string(),
+            "digest": runbook.digest,
+            "kind": runbook.kind,
+            "title": runbook.title,
+            "labels": runbook.labels,
+        }),
+    );
     let writer = Writer { scope };
+    let selector = runbook.targets.as_ref().map(|targets| writer.template(targets));
+    let selector = selector.unwrap_or_else(|| json!(THIS_HOST));
+    // Without an inventory a selector stands for what it would choose.
+    let targets = vec![selector.as_str().map_or_else(|| selector.to_string(), str::to_owned)];
+    let writer = match targets[0] == THIS_HOST {
+        true => Writer {
+            scope: writer.scope.with(
+                "target",
+                json!({ "name": THIS_HOST, "address": "localhost", "labels": {} }),
+            ),
+        },
+        false => writer,
+    };
     let digests: Map<String, Value> = files
         .iter()
         .map(|(path, text)| (path.clone(), json!(Digest::of(text.as_bytes()))))
@@ -80,7 +91,7 @@ pub fn describe(
             "kind": runbook.kind,
         },
         "inputs": inputs,
-        "targets": targets(),
+        "targets": targets,
         "steps": writer.steps(&runbook.steps),
     });
     let map = plan.as_object_mut().expect("built as an object");
@@ -99,6 +110,11 @@ pub fn describe(
         let key = writer.template(&concurrency.key);
         let (limit, conflict) = (concurrency.limit, concurrency.conflict);
         put("concurrency", json!({ "key": key, "limit": limit, "conflict": conflict }));
+    }
+    put("steady_state", runbook.steady_state.iter().map(|check| writer.check(check)).collect());
+    if let Some(guard) = &runbook.guard {
+        let every = guard.every.as_secs_f64();
+        put("guard", json!({ "every_seconds": every, "check": writer.check(&guard.check) }));
     }
     put("outputs", writer.expressions(&runbook.outputs));
     plan

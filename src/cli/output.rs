@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::report::{Out, unwritten, visible_bytes, visible_bytes_text};
 use super::summary::{TAIL_LINES, Tail};
 use crate::engine::Loaded;
-use crate::run::event::{Event, Output, StepFinished};
+use crate::run::event::{Event, Output, RunState, StepFinished};
 use crate::store::Reader;
 
 /// How much of the end of an output is looked at for its last lines. Bytes.
@@ -37,6 +37,13 @@ pub(super) fn tail(reader: &Reader, loaded: &Loaded, step: &str) -> Option<Tail>
         let is_cut = skipped > 0 || before > 0;
         (!text.is_empty()).then_some(Tail { stream, lines, is_cut })
     })
+}
+
+/// Whether nothing of the step is to come.
+fn is_over(loaded: &Loaded, step: &str) -> bool {
+    let run = &loaded.run;
+    let has_ended = |ix| run.state_of(ix).end().is_some();
+    run.state() == RunState::Finished || run.graph.find(step).is_some_and(has_ended)
 }
 
 /// The last bytes of a stream, and how many come before them.
@@ -82,6 +89,7 @@ pub(super) fn show(
     let Some(end) = end else {
         let what = match args.attempt {
             Some(attempt) => format!("step `{step}` has no attempt {attempt} that ended"),
+            None if is_over(loaded, step) => format!("step `{step}` did not run: it wrote nothing"),
             None => format!("step `{step}` has not ended: its output is recorded when it ends"),
         };
         return Err(Failure::request(what));

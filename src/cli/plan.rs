@@ -209,7 +209,11 @@ fn command_line(args: &[Value]) -> String {
         .iter()
         .map(|arg| match arg {
             Value::String(text) => argument(text),
-            other => format!("{{each: {}}}", other.get("each").map(inline).unwrap_or_default()),
+            other => match other.get("each") {
+                Some(each) => format!("{{each: {}}}", inline(each)),
+                // One template of a number or a boolean keeps its type.
+                None => argument(&other.to_string()),
+            },
         })
         .collect();
     args.join(" ")
@@ -299,8 +303,13 @@ mod tests {
             json!("it's"),
             json!("\u{202e}x\n"),
             json!({ "each": "files" }),
+            json!(3),
+            json!(true),
         ];
-        assert_eq!(command_line(&args), "rm 'a b' '' 'it'\\''s' '\\u{202e}x\\n' {each: files}");
+        assert_eq!(
+            command_line(&args),
+            "rm 'a b' '' 'it'\\''s' '\\u{202e}x\\n' {each: files} 3 true"
+        );
     }
 
     /// Goal: whatever stands in a step is shown, also what this code does not know by name.

@@ -110,7 +110,10 @@ pub fn judge(step: &Step, report: &Report, scope: &Scope, attempt: u32) -> Judge
     judged.seen = Value::Object(seen);
     let scope = scope.clone().with("result", judged.seen.clone());
     judged.rule(step, report);
-    if let Some(error) = parse_error {
+    // What failed by its exit code has said why: that its output is no value follows from it.
+    if let Some(error) = parse_error
+        && judged.status != Status::Failed
+    {
         judged.not_evaluable(error);
     }
     judged.expressions(step, &scope);

@@ -104,7 +104,19 @@ fn one(problem: &Problem, file_name: &str, lines: &Lines<'_>, renderer: &Rendere
     if let Some(help) = &problem.help {
         group = group.element(Level::HELP.message(visible(help)));
     }
-    renderer.render(&[group])
+    let place = lines.number(problem.span.start) + 1;
+    let column = lines.column(problem.span.start) + 1;
+    placed(&renderer.render(&[group]), &format!("{file_name}:{place}:"), column)
+}
+
+/// The rendered problem with the column of the file, not of the line as it is shown: that may be
+/// cut, and wider where characters are made visible.
+fn placed(rendered: &str, place: &str, column: usize) -> String {
+    let Some(at) = rendered.find(place).map(|at| at + place.len()) else {
+        return rendered.to_owned();
+    };
+    let rest = rendered[at..].trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{}{column}{rest}", &rendered[..at])
 }
 
 /// `[{file, line, column, severity, code, message, help}]`: line and column count from 1, columns

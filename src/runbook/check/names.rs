@@ -15,6 +15,9 @@ pub(super) fn check(checker: &mut Checker<'_>) {
         for comparison in &mention.comparisons {
             checker.comparison(comparison, mention.cx);
         }
+        if let Some((whole, span)) = &mention.condition {
+            checker.condition(whole, *span, mention.cx);
+        }
     }
 }
 
@@ -284,6 +287,17 @@ impl<'c> Checker<'c> {
             Some(help) => problem.help(help),
             None => problem,
         });
+    }
+
+    /// A condition whose type is known must be a boolean.
+    fn condition(&mut self, whole: &Operand, span: Span, cx: Cx) {
+        let Some(ty) = self.type_of(whole, cx).filter(|ty| *ty != "a boolean") else { return };
+        let help = match ty {
+            "a number" => "compare it, such as `… > 0` or `… == 0`",
+            _ => "compare it, such as `… == 'text'`; a boolean is `true` or `false` without quotes",
+        };
+        let message = format!("a condition must be true or false, and this is {ty}");
+        self.push(Problem::error("E_TYPES", span, message).label(ty).help(help));
     }
 
     fn type_of(&self, operand: &Operand, cx: Cx) -> Option<&'static str> {

@@ -70,6 +70,7 @@ struct Parsed {
     names: Vec<Vec<String>>,
     mentions: Vec<Mention>,
     comparisons: Vec<Comparison>,
+    whole: Operand,
 }
 
 /// Why an expression or a template has no value: it is never taken for true or false then.
@@ -175,6 +176,12 @@ impl Expr {
     #[must_use]
     pub fn comparisons(&self) -> &[Comparison] {
         &self.parsed.comparisons
+    }
+
+    /// What is known of its value without evaluating it.
+    #[must_use]
+    pub fn whole(&self) -> &Operand {
+        &self.parsed.whole
     }
 
     /// Its value.

@@ -27,7 +27,8 @@ pub(super) fn parse(source: &str, span: Span) -> Result<Parsed, Vec<Problem>> {
         return Err(reader.problems);
     }
     let names = unique_names(&mentions);
-    Ok(Parsed { source: source.to_owned(), span, root, names, mentions, comparisons })
+    let whole = statics::operand(&root);
+    Ok(Parsed { source: source.to_owned(), span, root, names, mentions, comparisons, whole })
 }
 
 fn unique_names(mentions: &[Mention]) -> Vec<Vec<String>> {

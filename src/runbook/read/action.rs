@@ -261,7 +261,7 @@ impl<'s> Reader<'s> {
             let Some(fields) = self.fields(node, &grammar::ASSERTION, "an assertion") else {
                 continue;
             };
-            let that = fields.get("that").and_then(|n| self.expr(n, cx, "`that`"));
+            let that = fields.get("that").and_then(|n| self.condition(n, cx, "`that`"));
             let message =
                 fields.get("message").and_then(|n| self.template(n, Place::Plain, cx, "`message`"));
             assertions.extend(that.map(|that| Assertion { that, message }));
@@ -302,7 +302,7 @@ impl<'s> Reader<'s> {
         let outcome = fields.get("outcome").and_then(|n| self.word(n, &words, "`outcome`"));
         let outcomes = [EndOutcome::Succeeded, EndOutcome::Degraded, EndOutcome::Failed];
         Some(End {
-            when: fields.get("when").and_then(|n| self.expr(n, cx, "`when`")),
+            when: fields.get("when").and_then(|n| self.condition(n, cx, "`when`")),
             outcome: outcomes[outcome.unwrap_or(0)],
             message: fields
                 .get("message")
@@ -346,7 +346,7 @@ impl<'s> Reader<'s> {
             if let Some((span, message)) = problem {
                 self.push(Problem::error("E_SWITCH", span, message));
             }
-            let when = when.and_then(|n| self.expr(n, cx, "`when`"));
+            let when = when.and_then(|n| self.condition(n, cx, "`when`"));
             let prefix = format!("{id}.{}.", number + 1);
             let list = List { role: Role::Arm, prefix: &prefix, ..inner };
             let steps = node.get("steps").or(node.get("else")).map(|n| self.steps(n, list));

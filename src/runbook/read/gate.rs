@@ -95,7 +95,7 @@ impl Reader<'_> {
 
     fn preapproved(&mut self, node: &Node, cx: Cx) -> Option<Preapproved> {
         let fields = self.fields(node, &grammar::PREAPPROVED, "`preapproved`")?;
-        let when = fields.get("when").and_then(|n| self.expr(n, cx, "`when`"));
+        let when = fields.get("when").and_then(|n| self.condition(n, cx, "`when`"));
         let (at_most, per) = fields.get("at_most").and_then(|n| self.rate(n))?;
         Some(Preapproved { when: when?, at_most, per })
     }

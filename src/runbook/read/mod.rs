@@ -13,7 +13,7 @@ mod scalar;
 mod step;
 mod top;
 
-use super::expr::Comparison;
+use super::expr::{Comparison, Operand};
 use super::grammar::{self, ActionSpec, FieldType, Object};
 use super::model::{Effect, Kind, ProcessModifiers, Runbook};
 use super::problem::{Problem, Span};
@@ -158,6 +158,8 @@ pub(super) struct Mention {
     pub(super) names: Vec<(Vec<String>, Span)>,
     /// What it compares.
     pub(super) comparisons: Vec<Comparison>,
+    /// Of a condition: what it is, and where.
+    pub(super) condition: Option<(Operand, Span)>,
 }
 
 /// A text that is never templated.

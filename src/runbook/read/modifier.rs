@@ -77,10 +77,10 @@ impl<'s> Reader<'s> {
         let judged = Cx { result: true, ..cx };
         let needs = mods.get("needs").map(|node| self.needs(node, at));
         let proves = mods.get("proves").and_then(|node| self.proves(node, at));
-        let when = self.expr_of(mods, "when", cx);
-        let expect = self.expr_of(mods, "expect", judged);
-        let warn = self.expr_of(mods, "warn", judged);
-        let changed = self.expr_of(mods, "changed", judged);
+        let when = self.condition_of(mods, "when", cx);
+        let expect = self.condition_of(mods, "expect", judged);
+        let warn = self.condition_of(mods, "warn", judged);
+        let changed = self.condition_of(mods, "changed", judged);
         let outer = Cx { item: list.item, ..cx };
         let for_each = mods.get("for_each").and_then(|node| self.for_each(node, outer));
         let target = self.target(mods, cx, list, spec);
@@ -160,8 +160,8 @@ impl<'s> Reader<'s> {
         }
     }
 
-    fn expr_of(&mut self, mods: &Mods<'_>, name: &str, cx: Cx) -> Option<Expr> {
-        mods.get(name).and_then(|node| self.expr(node, cx, &format!("`{name}`")))
+    fn condition_of(&mut self, mods: &Mods<'_>, name: &str, cx: Cx) -> Option<Expr> {
+        mods.get(name).and_then(|node| self.condition(node, cx, &format!("`{name}`")))
     }
 
     fn flag(&mut self, mods: &Mods<'_>, name: &str) -> bool {
@@ -388,7 +388,7 @@ impl<'s> Reader<'s> {
             backoff: backoff.unwrap_or(limits::RETRY_BACKOFF),
             factor: factor.unwrap_or(2.0),
             max: max.unwrap_or(limits::RETRY_DELAY_MAX),
-            when: fields.get("when").and_then(|n| self.expr(n, cx, "`when`")),
+            when: fields.get("when").and_then(|n| self.condition(n, cx, "`when`")),
         })
     }
 

@@ -196,6 +196,16 @@ impl<'s> Reader<'s> {
         }
     }
 
+    /// An expression that must be true or false.
+    pub(super) fn condition(&mut self, node: &Node, cx: Cx, what: &str) -> Option<Expr> {
+        let expr = self.expr(node, cx, what)?;
+        // What stands there is what was read last.
+        if let Some(mention) = self.outline.mentions.last_mut() {
+            mention.condition = Some((expr.whole().clone(), node.span));
+        }
+        Some(expr)
+    }
+
     pub(super) fn expr(&mut self, node: &Node, cx: Cx, what: &str) -> Option<Expr> {
         let scalar = match &node.kind {
             Kind::Map(_) | Kind::List(_) => {
@@ -264,7 +274,7 @@ impl<'s> Reader<'s> {
         for comparison in &mut comparisons {
             comparison.span = self.moved(comparison.span, scalar);
         }
-        self.outline.mentions.push(Mention { cx, names, comparisons });
+        self.outline.mentions.push(Mention { cx, names, comparisons, condition: None });
     }
 
     /// The span under which a scalar's text is parsed: of a block scalar one as long as the text,

@@ -259,12 +259,11 @@ fn is_float(unsigned: &str) -> bool {
 /// Too large, not UTF-8, or holding characters that YAML does not know.
 pub(super) fn text_of(bytes: &[u8]) -> Result<&str, Box<Problem>> {
     if bytes.len() as u64 > limits::RUNBOOK_BYTES_MAX {
-        let size = crate::unit::show_size(bytes.len() as u64);
         let most = crate::unit::show_size(limits::RUNBOOK_BYTES_MAX);
         return Err(Problem::error(
             "E_FILE_TOO_LARGE",
             Span::default(),
-            format!("a runbook has at most {most}, this file has {size}"),
+            format!("a runbook has at most {most}, this file has more"),
         )
         .into());
     }

@@ -163,7 +163,8 @@ fn relation_of(test: &str) -> Option<Relation> {
 }
 
 /// What a node is known to give.
-fn operand(node: &Node) -> Operand {
+/// What is known of the value of a node.
+pub(super) fn operand(node: &Node) -> Operand {
     if let Some(path) = node.path() {
         return Operand::Name(path);
     }
