@@ -115,7 +115,14 @@ fn is_alone(name: &str) -> bool {
     if std::env::var_os("RUNWARDEN_TEST_ALONE").is_some() {
         return true;
     }
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    is_alone_by(Command::new(std::env::current_exe().unwrap()), name)
+}
+
+/// The same, started by `command`.
+fn is_alone_by(mut command: Command, name: &str) -> bool {
+    if std::env::var_os("RUNWARDEN_TEST_ALONE").is_some() {
+        return true;
+    }
     command.args([name, "--exact", "--nocapture", "--test-threads=1"]);
     let output = command.env("RUNWARDEN_TEST_ALONE", "1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -142,6 +149,56 @@ async fn exit_codes_and_signals() {
 }
 
 /// Goal: what never began says so, and says what to mend.
+/// Goal: a supervisor that ignores the ends of its children, and us with it, hides no exit code.
+#[test]
+fn ends_of_children_ignored_before_us() {
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=CHLD").arg(std::env::current_exe().unwrap());
+    if !is_alone_by(command, "ends_of_children_ignored_before_us") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let end = World::new().sh("exit 3").await;
+        assert_eq!((end.end, end.exit_code), (End::Completed, Some(3)));
+    });
+}
+
+/// Becomes the tracer of the process whose number is in the file `pid`, and hears of its end only
+/// a while after it.
+const TRACER: &str = r#"
+import ctypes, os, sys, time
+def text(name):
+    try: return open(name).read()
+    except OSError: return ""
+os.chdir(sys.argv[1])
+while not text("pid").endswith("\n"): time.sleep(0.002)
+pid = int(text("pid"))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+seized = libc.ptrace(0x4206, pid, 0, 0) == 0
+with open("go", "w") as go: go.write("now\n")
+if not seized: sys.exit(7)
+while ") Z " not in text(f"/proc/{pid}/stat"): time.sleep(0.002)
+time.sleep(0.3)
+"#;
+
+/// Goal: while somebody else traces the process, its end is told to him first; we wait for our turn.
+#[tokio::test]
+async fn a_traced_process_still_has_its_exit_code() {
+    let world = World::new();
+    let folder = world.scratch.path().display().to_string();
+    let mut tracer = Command::new("python3").args(["-c", TRACER, &folder]).spawn().unwrap();
+    // No signal may reach it while it is traced: it would stop until its tracer lets it go on.
+    let text = format!("cd {folder}; mkfifo go; echo $$ > pid; read -r word < go; exit 3");
+    let end = world.sh(&text).await;
+    if tracer.wait().unwrap().code() == Some(7) {
+        return; // This machine lets nobody trace.
+    }
+    assert_eq!((end.end, end.exit_code), (End::Completed, Some(3)));
+    assert!(end.left.is_empty(), "{:?}", end.left);
+}
+
 #[tokio::test]
 async fn what_cannot_be_started() {
     let world = World::new();

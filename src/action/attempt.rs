@@ -133,6 +133,7 @@ async fn watch(hold: &Hold, pipes: &mut Pipes<'_>, cx: &Cx, conduct: Conduct) ->
             () = pipes.ready() => pipes.pump(&cx.live),
         }
     }
+    hold.leader.settled().await;
     match ending {
         Ending::No => End::Completed,
         Ending::Asked(why, _) | Ending::Killed(why, _) => {

@@ -13,8 +13,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+
+use crate::limits::KILL_WAIT;
 
 use super::procfs::{self, Stat};
 use super::spawn::{self, Child, Failed, Start};
@@ -60,6 +63,7 @@ impl Registry {
     fn new() -> Registry {
         let pid = rustix::process::getpid();
         let _ = rustix::process::set_child_subreaper(Some(pid));
+        spawn::hear_of_children();
         let number = pid.as_raw_nonzero().get();
         let adopted = File::open(format!("/proc/{number}/task/{number}/children")).ok();
         Registry {
@@ -132,7 +136,7 @@ pub(super) fn start(
 }
 
 impl Leader {
-    /// Whether its process has ended, waited for or not.
+    /// Whether its process has ended and how can be asked for, waited for or not.
     pub(super) fn has_ended(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), look), Ok(None))
@@ -145,12 +149,28 @@ impl Leader {
         status.ok().flatten()?.exit_status()
     }
 
+    /// Waits until we can be told how a process that has ended did so, at most [`KILL_WAIT`]. While
+    /// somebody traces it (`strace`, a debugger), its end is told to him first, and to us once he
+    /// has heard of it.
+    pub(super) async fn settled(&self) {
+        let until = Instant::now() + KILL_WAIT;
+        let mut pause = Duration::from_millis(1);
+        while !self.has_ended() && Instant::now() < until {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
     /// Waits for a process that has ended. From here on its number may be given to another.
     pub(super) fn reap(self) -> Option<WaitIdStatus> {
         let mut known = REGISTRY.known();
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options);
         known.running.remove(&self.pid);
+        if let Ok(None) = status {
+            // Still its tracer's.
+            known.given_up.insert(self.pid, self.pidfd);
+        }
         status.ok().flatten()
     }
 

@@ -222,6 +222,22 @@ fn clone(
     }
 }
 
+/// Takes back that we were started with the ends of children ignored, as some supervisors do: the
+/// kernel would then throw every exit status away.
+pub(super) fn hear_of_children() {
+    // SAFETY: a valid signal and valid pointers; all zeros is a valid `sigaction`. A handler that
+    // somebody set stays.
+    unsafe {
+        let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+        if libc::sigaction(libc::SIGCHLD, ptr::null(), now.as_mut_ptr()) == 0
+            && (now.assume_init().sa_sigaction == libc::SIG_IGN
+                || now.assume_init().sa_flags & libc::SA_NOCLDWAIT != 0)
+        {
+            libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        }
+    }
+}
+
 fn hold_signals() -> libc::sigset_t {
     let mut all = MaybeUninit::uninit();
     let mut before = MaybeUninit::uninit();
