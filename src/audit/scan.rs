@@ -118,7 +118,7 @@ impl<'a> Pass<'a, '_> {
             self.at += 1;
             return Some(());
         }
-        let mut before: Option<&str> = None;
+        let mut before: Option<Text<'_>> = None;
         loop {
             let key = self.string()?;
             if before.is_some_and(|before| !comes_before(before, key)) {
@@ -126,13 +126,15 @@ impl<'a> Pass<'a, '_> {
             }
             before = Some(key);
             self.expect(b':')?;
-            let (start, first) = (self.at, self.peek()?);
-            self.value(depth + 1)?;
-            let value = &self.text[start..self.at];
-            if first == b'"' {
-                self.note_text(depth, key, &value[1..value.len() - 1]);
-            } else if depth == 0 {
-                self.note_number(key, value);
+            let start = self.at;
+            if self.peek()? == b'"' {
+                let value = self.string()?;
+                self.note_text(depth, key.written, value.written);
+            } else {
+                self.value(depth + 1)?;
+                if depth == 0 {
+                    self.note_number(key.written, &self.text[start..self.at]);
+                }
             }
             match self.peek()? {
                 b',' => self.at += 1,
@@ -206,7 +208,7 @@ impl<'a> Pass<'a, '_> {
 
     fn number(&mut self) -> Option<()> {
         let rest = &self.text[self.at..];
-        let is_part = |byte: u8| byte.is_ascii_digit() || b"+-.e".contains(&byte);
+        let is_part = |byte: u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e');
         let end = rest.bytes().position(|byte| !is_part(byte)).unwrap_or(rest.len());
         let token = &rest[..end];
         let digits = token.strip_prefix('-').unwrap_or(token);
@@ -224,22 +226,61 @@ impl<'a> Pass<'a, '_> {
         Some(())
     }
 
-    /// Moves past a string and returns what stands between its quotes, escapes untouched.
-    fn string(&mut self) -> Option<&'a str> {
+    /// Moves past a string.
+    fn string(&mut self) -> Option<Text<'a>> {
         self.expect(b'"')?;
         let (bytes, start) = (self.text.as_bytes(), self.at);
+        let mut is_plain = true;
         loop {
+            while let Some(eight) = bytes[self.at..].first_chunk() {
+                let plain = plain_bytes(*eight);
+                self.at += plain;
+                if plain < eight.len() {
+                    break;
+                }
+            }
             match *bytes.get(self.at)? {
                 b'"' => {
                     self.at += 1;
-                    return Some(&self.text[start..self.at - 1]);
+                    return Some(Text { written: &self.text[start..self.at - 1], is_plain });
                 }
-                b'\\' => self.at += escape_length(&bytes[self.at..])?,
+                b'\\' => {
+                    self.at += escape_length(&bytes[self.at..])?;
+                    is_plain = false;
+                }
                 0..0x20 => return None,
-                _ => self.at += 1,
+                byte => {
+                    self.at += 1;
+                    is_plain &= byte.is_ascii();
+                }
             }
         }
     }
+}
+
+/// A string.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    /// What stands between its quotes, escapes untouched.
+    written: &'a str,
+    /// ASCII without escapes.
+    is_plain: bool,
+}
+
+/// How many bytes of a string come before the first that is no plain ASCII character: a quote, a
+/// backslash, a control character, a part of a longer character. All eight at once, since most of
+/// an entry is text.
+fn plain_bytes(eight: [u8; 8]) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHS: u64 = ONES << 7;
+    let word = u64::from_le_bytes(eight);
+    // The high bit of each byte below `limit`, which is at most 128; borrows spoil only bytes
+    // behind the first hit.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+    let escapes = below(word ^ (ONES * u64::from(b'\\')), 1);
+    let hits = (below(word, 0x20) | quotes | escapes | word) & HIGHS;
+    hits.trailing_zeros() as usize / 8
 }
 
 /// Length of the canonical escape with which `bytes` begin.
@@ -256,13 +297,12 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether one key, as written, stands before another; equal keys do not.
-fn comes_before(a: &str, b: &str) -> bool {
-    let is_simple = |key: &str| key.is_ascii() && !key.contains('\\');
-    if is_simple(a) && is_simple(b) {
-        return a < b;
+/// Whether one key stands before another; equal keys do not.
+fn comes_before(a: Text<'_>, b: Text<'_>) -> bool {
+    if a.is_plain && b.is_plain {
+        return a.written < b.written;
     }
-    let read = |key: &str| serde_json::from_str::<String>(&format!("\"{key}\""));
+    let read = |key: Text<'_>| serde_json::from_str::<String>(&format!("\"{}\"", key.written));
     match (read(a), read(b)) {
         (Ok(a), Ok(b)) => key_order(&a, &b).is_lt(),
         _ => false,
@@ -315,6 +355,23 @@ mod tests {
             assert_eq!(got, Err(Unreadable::NotCanonical), "{}", &text[..text.len().min(200)]);
         }
         assert!(scan(b"{\"a\":\"\xff\"}", &mut Vec::new()).is_err());
+    }
+
+    /// Goal: whatever stands anywhere in eight bytes, the first byte that is not plain is found.
+    #[test]
+    fn eight_bytes_are_judged_as_each_alone() {
+        let is_plain = |byte: u8| matches!(byte, 0x20..0x80) && byte != b'"' && byte != b'\\';
+        for at in 0..8 {
+            for byte in 0..=255 {
+                for around in [b'a', b' ', b'\x7f', b'!', b'#', b'[', b']', b'"', 0x1f, 0x80] {
+                    let mut eight = [around; 8];
+                    eight[..at].fill(b'!');
+                    eight[at] = byte;
+                    let want = eight.iter().position(|byte| !is_plain(*byte)).unwrap_or(8);
+                    assert_eq!(plain_bytes(eight), want, "{eight:?}");
+                }
+            }
+        }
     }
 
     #[test]
