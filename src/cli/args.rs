@@ -338,6 +338,7 @@ pub(super) struct Decision {
 
 /// `runs resume`.
 #[derive(Args, Debug)]
+#[command(override_usage = "runwarden runs resume [OPTIONS] <RUN>")]
 #[command(group = clap::ArgGroup::new("decision").args(["retry", "skip", "stop"]))]
 #[command(after_help = "\
 Without --retry, --skip or --stop the run goes on where nothing has to be decided.")]

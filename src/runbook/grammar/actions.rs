@@ -267,6 +267,7 @@ pub(in crate::runbook) static ACTIONS: &[ActionSpec] = &[
             ("signal", Any),
             ("stdout", String),
             ("stderr", String),
+            ("value", Any),
             ("stdout_bytes", Number),
             ("stdout_truncated", Bool),
         ],
