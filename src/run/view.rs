@@ -69,6 +69,12 @@ pub fn view(run: &Run, facts: &[Fact], log: Option<&LogHead>, blobs: &Blobs<'_>)
                 step.finished_at = Some(fact.time);
                 step.finished = Some((**end).clone());
             }
+            Event::StepGivenUp { step } => {
+                let Some(ix) = run.graph.find(step) else { continue };
+                if let Some(end) = &mut shown.entry(ix).or_default().finished {
+                    end.next_attempt_at = None;
+                }
+            }
             Event::StepSkipped { step, reason } => {
                 let Some(ix) = run.graph.find(step) else { continue };
                 let step = shown.entry(ix).or_default();
