@@ -231,7 +231,11 @@ impl Bench {
                 }
             } else {
                 holds_since = None;
-                last = why_not(&judged);
+                // A look that the wait's own end cut short saw nothing.
+                let is_ours = own >= deadline && report.outcome.end == End::TimedOut;
+                if !is_ours || attempts == 1 {
+                    last = why_not(&judged);
+                }
             }
             if is_cut || is_cancelled(&cx) {
                 let outcome = Outcome { end: End::Cancelled, ..Outcome::default() };
