@@ -506,9 +506,13 @@ impl Moving<'_> {
         let status = finished.status;
         let is_last = finished.next_attempt_at.is_none();
         self.emit(Event::StepFinished(Box::new(finished)));
-        if !is_last {
-            return;
+        if is_last {
+            self.settled(node, id, status);
         }
+    }
+
+    /// What follows from the end of a step.
+    pub(super) fn settled(&mut self, node: NodeIx, id: String, status: Status) {
         if status == Status::Succeeded {
             self.void_earlier_rollbacks(node, id);
         } else if let Some(reason) = self.asks_a_person(node, status) {

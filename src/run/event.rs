@@ -53,6 +53,12 @@ pub enum Event {
     /// An attempt ended, or its end is unknown.
     #[serde(rename = "step.finished")]
     StepFinished(Box<StepFinished>),
+    /// No further attempt of a step follows, since the run ends: what its last one said stands.
+    #[serde(rename = "step.given_up")]
+    StepGivenUp {
+        /// Which.
+        step: String,
+    },
     /// A step will not run.
     #[serde(rename = "step.skipped")]
     StepSkipped {

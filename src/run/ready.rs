@@ -588,19 +588,12 @@ impl Moving<'_> {
 
     /// A step between two attempts of a run that stops: what its last attempt said stands.
     fn give_up(&mut self, ix: NodeIx) -> bool {
-        let StepState::Pausing { attempt, last, .. } = self.run.state_of(ix).clone() else {
-            return false;
-        };
+        let StepState::Pausing { last, .. } = self.run.state_of(ix) else { return false };
+        let status = last.status;
         let step = self.run.graph.step(ix).id.clone();
-        let why = last.message.clone().unwrap_or_default();
-        let message = format!("no further attempt, the run is ending: {why}");
-        let finished = StepFinished {
-            verdict: last.verdict,
-            changed: last.changed,
-            error: Some(ErrorInfo { code: "E_NO_FURTHER_ATTEMPT".to_owned(), message }),
-            ..bare_finish(step, attempt - 1, last.status)
-        };
-        self.finish_step(ix, finished);
+        // Not another `step.finished`: no attempt is under way that it could be the end of.
+        self.emit(Event::StepGivenUp { step: step.clone() });
+        self.settled(ix, step, status);
         true
     }
 

@@ -405,6 +405,7 @@ impl Run {
                 self.step_started(step, *attempt, taken.map(|arm| arm as usize), at);
             }
             Event::StepFinished(finished) => self.step_finished(finished, at, blobs),
+            Event::StepGivenUp { step } => self.step_given_up(step),
             Event::StepSkipped { step, reason } => self.step_skipped(step, reason),
             Event::CancelRequested { .. } => self.stop(Cause::Cancelled),
             Event::RunTimedOut {} => self.stop(Cause::TimedOut),
@@ -513,6 +514,18 @@ impl Run {
             self.put(ix, state);
             return;
         }
+        self.settle(ix, end);
+    }
+
+    fn step_given_up(&mut self, id: &str) {
+        let Some(ix) = self.graph.find(id) else { return };
+        if let StepState::Pausing { last, .. } = self.state_of(ix) {
+            let end = (**last).clone();
+            self.settle(ix, end);
+        }
+    }
+
+    fn settle(&mut self, ix: NodeIx, end: StepEnd) {
         let cause = self.cause_of(ix, &end);
         let state = StepState::Settled(end);
         self.put(ix, state);

@@ -44,6 +44,8 @@ struct Shown<'a> {
     finished_at: Option<Timestamp>,
     attempts: u32,
     finished: Option<&'a StepFinished>,
+    /// The attempt that its last end promised will not come.
+    is_given_up: bool,
     skipped: Option<&'a str>,
 }
 
@@ -73,6 +75,10 @@ pub fn view(
                 let step = shown.entry(ix).or_default();
                 step.finished_at = Some(fact.time);
                 step.finished = Some(end);
+            }
+            Event::StepGivenUp { step } => {
+                let Some(ix) = run.graph.find(step) else { continue };
+                shown.entry(ix).or_default().is_given_up = true;
             }
             Event::StepSkipped { step, reason } => {
                 let Some(ix) = run.graph.find(step) else { continue };
@@ -154,7 +160,8 @@ fn is_extra(run: &Run, ix: NodeIx) -> bool {
 
 fn step_view(run: &Run, ix: NodeIx, shown: &Shown<'_>, is_over: bool, blobs: &Blobs<'_>) -> Value {
     let step = run.graph.step(ix);
-    let last = shown.finished.filter(|end| end.next_attempt_at.is_none());
+    let is_last = |end: &&StepFinished| end.next_attempt_at.is_none() || shown.is_given_up;
+    let last = shown.finished.filter(is_last);
     let status = match (last, shown.skipped) {
         (Some(end), None) => Some(end.status),
         (_, Some(_)) => Some(Status::Skipped),
