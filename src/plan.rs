@@ -53,10 +53,9 @@ pub fn plan(
     let targets = vec![selector.as_str().map_or_else(|| selector.to_string(), str::to_owned)];
     let writer = match targets[0] == THIS_HOST {
         true => Writer {
-            scope: writer.scope.with(
-                "target",
-                json!({ "name": THIS_HOST, "address": "localhost", "labels": {} }),
-            ),
+            scope: writer
+                .scope
+                .with("target", json!({ "name": THIS_HOST, "address": "localhost", "labels": {} })),
         },
         false => writer,
     };

@@ -130,8 +130,8 @@ fn bare(key: &str) -> String {
 /// A value; seconds as people say them.
 fn span(key: &str, value: &Value) -> String {
     // Parameters of actions have no unit in their names.
-    let is_span =
-        key.ends_with("_seconds") || matches!(key, "every" | "stable" | "timeout" | "wait" | "older_than");
+    let is_span = key.ends_with("_seconds")
+        || matches!(key, "every" | "stable" | "timeout" | "wait" | "older_than");
     let seconds = value.as_f64().filter(|_| is_span);
     match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
         Some(span) => show_duration(span),

@@ -81,12 +81,7 @@ pub(in crate::runbook) static ACTIONS: &[ActionSpec] = &[
         C::Endpoint,
         E::Read,
         S::Object(&TCP),
-        &[
-            ("connected", Bool),
-            ("latency_seconds", Number),
-            ("banner", String),
-            ("matched", Bool),
-        ],
+        &[("connected", Bool), ("latency_seconds", Number), ("banner", String), ("matched", Bool)],
         "Connects to a port.",
     ),
     spec(
@@ -224,12 +219,7 @@ pub(in crate::runbook) static ACTIONS: &[ActionSpec] = &[
         C::Host,
         E::Read,
         S::Object(&FIND),
-        &[
-            ("files", List),
-            ("count", Number),
-            ("total_bytes", Number),
-            ("unreadable", Number),
-        ],
+        &[("files", List), ("count", Number), ("total_bytes", Number), ("unreadable", Number)],
         "Lists files; deletes nothing.",
     ),
     spec(
