@@ -357,13 +357,32 @@ impl Engine {
         Ok(())
     }
 
+    /// Holds off everybody else who would take the run over, until it is dropped: what a dead owner
+    /// left is ended only by whoever has then seen, in the log, that the owner is dead. Without it
+    /// a second comer would end what the first has just started.
+    fn claim(&self, run: RunId) -> Result<fs::File, EngineError> {
+        let scratch = self.store.layout().run_scratch(run);
+        let locked = make_scratch(&scratch).and_then(|()| {
+            let folder = fs::File::open(&scratch)?;
+            folder.lock()?;
+            Ok(folder)
+        });
+        locked.map_err(|source| EngineError::Scratch { run, source })
+    }
+
     /// Ends what a dead owner left, and owns the run from now on.
     async fn take_over(&self, id: RunId) -> Result<Begun, EngineError> {
         let reader = self.store.reader()?;
+        let is_over = |run: &Run| match run.state() {
+            RunState::Finished => {
+                Err(EngineError::Rejected { run: id, source: Rejected::Finished })
+            }
+            _ => Ok(()),
+        };
+        is_over(&load(&reader, id)?.run)?;
+        let _claim = self.claim(id)?;
         let run = load(&reader, id)?.run;
-        if run.state() == RunState::Finished {
-            return Err(EngineError::Rejected { run: id, source: Rejected::Finished });
-        }
+        is_over(&run)?;
         if Self::is_at_work(&run) {
             let (pid, host) = (run.owner.pid, run.owner.host.clone());
             return Err(EngineError::Owned { run: id, pid, host });
@@ -413,8 +432,13 @@ impl Engine {
             if matches!(row.state, RunState::WaitingApproval | RunState::Suspended) {
                 continue;
             }
+            let _claim = self.claim(row.id)?;
             let Ok(loaded) = load(&reader, row.id) else { continue };
             let mut run = loaded.run;
+            // While the claim was waited for, somebody else may have taken the run over.
+            if run.owner == owner::nobody() || owner::is_alive(&run.owner) {
+                continue;
+            }
             let ended =
                 self.perform.end_leftovers(&self.store.layout().run_scratch(row.id), row.id);
             let epoch = Epoch(run.epoch.0 + 1);
